@@ -1,0 +1,1 @@
+//! Reads files and directories of the machine into an [`InputTree`].
