@@ -5,6 +5,7 @@ mod bundle;
 mod call;
 mod cbor;
 mod digest;
+mod digits;
 mod identity;
 mod limits;
 mod outcome;

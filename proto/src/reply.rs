@@ -2,7 +2,7 @@
 
 use crate::cbor::{self, Head, Reader};
 use crate::outcome::{EncodedValue, Exception};
-use crate::value::{DecodeError, DecodeErrorKind as Kind};
+use crate::value::{DecodeError, DecodeErrorKind as Kind, Text};
 
 /// What the guest answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn once<T>(place: &mut Option<T>, at: usize, value: T) -> Result<(), DecodeError
 }
 
 fn read_text(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
-    Ok(reader.text()?.to_owned())
+    Ok(Text::decode_from(reader)?.to_string())
 }
 
 fn read_notes(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {

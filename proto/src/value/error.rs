@@ -17,7 +17,7 @@ pub struct DecodeError {
 #[non_exhaustive]
 pub enum DecodeErrorKind {
     /// The bytes end inside the item.
-    #[error("the item is longer than the bytes")]
+    #[error("the bytes end within the item")]
     Truncated,
     /// Bytes follow the last item.
     #[error("bytes are left over")]
@@ -49,9 +49,21 @@ pub enum DecodeErrorKind {
     /// An array of another length than its place asks for.
     #[error("expected an array of {0}")]
     ArrayLength(u64),
-    /// A key or element occurs twice.
+    /// A key, name or element occurs twice.
     #[error("a key or element occurs twice")]
     Duplicate,
+    /// The elements of a set are not in the order of their bytes.
+    #[error("the elements of a set are out of order")]
+    OutOfOrder,
+    /// A key or element that Python cannot hash.
+    #[error("a key or element is unhashable")]
+    Unhashable,
+    /// The content of a tag is no value of its type.
+    #[error("{0}")]
+    Invalid(InvalidValue),
+    /// The value has another encoding, which is the one to use.
+    #[error("the value has another encoding")]
+    NotCanonical,
 }
 
 impl DecodeErrorKind {
@@ -67,7 +79,15 @@ pub enum EncodeError {
     /// More than [`NESTING_MAX`] levels.
     #[error("the value is nested more than {NESTING_MAX} levels deep")]
     TooDeep,
-    /// A key of a dict or a keyword occurs twice.
-    #[error("a key occurs twice")]
+    /// A key, name or element occurs twice.
+    #[error("a key or element occurs twice")]
     DuplicateKey,
+    /// A key or element that Python cannot hash.
+    #[error("a key or element is unhashable")]
+    Unhashable,
 }
+
+/// Parts that do not make a value of the type named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {0}")]
+pub struct InvalidValue(pub &'static str);

@@ -1,0 +1,32 @@
+//! The tags of the table of values, by name.
+
+pub(crate) const DATE_TIME: u64 = 0;
+pub(crate) const BIG_INT: u64 = 2;
+pub(crate) const NEGATIVE_BIG_INT: u64 = 3;
+pub(crate) const DECIMAL: u64 = 4;
+pub(crate) const FRACTION: u64 = 30;
+pub(crate) const UUID: u64 = 37;
+pub(crate) const SET: u64 = 258;
+pub(crate) const DATE: u64 = 1004;
+pub(crate) const COMPLEX: u64 = 43000;
+pub(crate) const SURROGATES: u64 = 60001;
+pub(crate) const BYTE_ARRAY: u64 = 60002;
+pub(crate) const TUPLE: u64 = 60003;
+pub(crate) const FROZEN_SET: u64 = 60004;
+pub(crate) const SPECIAL_DECIMAL: u64 = 60005;
+pub(crate) const LOCAL_DATE_TIME: u64 = 60006;
+pub(crate) const TIME: u64 = 60007;
+pub(crate) const TIME_DELTA: u64 = 60008;
+pub(crate) const TIME_ZONE: u64 = 60009;
+pub(crate) const ZONE_INFO: u64 = 60010;
+pub(crate) const RANGE: u64 = 60011;
+pub(crate) const SLICE: u64 = 60012;
+pub(crate) const ELLIPSIS: u64 = 60013;
+pub(crate) const PATH: u64 = 60014;
+pub(crate) const ARRAY: u64 = 60015;
+pub(crate) const ENUM: u64 = 60016;
+pub(crate) const DATA_CLASS: u64 = 60017;
+pub(crate) const NAMED_TUPLE: u64 = 60018;
+pub(crate) const OBJECT: u64 = 60019;
+pub(crate) const COLLECTION: u64 = 60020;
+pub(crate) const EXCEPTION: u64 = 60021;
