@@ -1,5 +1,8 @@
 """The runner: the Python that lives in the sandbox and runs the user's functions.
 
-`runner` answers the host's requests, `values` is how arguments and results travel. Nothing here
-is for users to import.
+The guest's C part calls `start`, `load` and `call`. Nothing here is for users to import.
 """
+
+from _ppwasm.runner import call, load, start
+
+__all__ = ["call", "load", "start"]

@@ -1,4 +1,4 @@
-"""Bytes to values (docs/values.md). Takes nothing but what the writer gives, and names the offset of the first fault."""
+"""Bytes to values (docs/values.md). Takes nothing but what the writer gives, and names the first fault's offset."""
 
 from __future__ import annotations
 
@@ -424,11 +424,13 @@ class Reader:
     def read_enum_member(self, depth: int, start: int) -> object:
         cls, value = self.instance_parts(object, depth, start)
         self.check(method_for(cls) is Writer.write_enum_member, start)
+        make: Any = cls
         try:
-            member: Any = cls(value)  # type: ignore[call-arg]
+            member: Any = make(value)
         except (ValueError, KeyError, TypeError):
             raise MalformedValue(f"no such member of {cls.__qualname__}", start) from None
-        self.check(type(member) is cls and type(member._value_) is type(value) and member._value_ == value, start)
+        inner: Any = member._value_
+        self.check(type(member) is cls and type(inner) is type(value) and inner == value, start)
         return member
 
     def read_data_class(self, depth: int, start: int) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import enum
+import itertools
 import struct
 import sys
 import types
@@ -76,7 +77,7 @@ class Writer:
         self.open(4, length, depth)
         index = -1
         try:
-            for index, item in enumerate(items):
+            for index, item in enumerate(items):  # noqa: B007
                 self.value(item, depth + 1)
         except CannotTravel as refusal:
             refusal.passed(f"[{index}]", container)
@@ -87,7 +88,7 @@ class Writer:
         self.open(4, len(parts), depth)
         name = ""
         try:
-            for name, part in parts.items():
+            for name, part in parts.items():  # noqa: B007
                 self.value(part, depth + 1)
         except CannotTravel as refusal:
             refusal.passed(f".{name}", container)
@@ -131,7 +132,7 @@ class Writer:
             refusal.passed("an element of ", container)
             raise
         encoded.sort()
-        for one, next_one in zip(encoded, encoded[1:], strict=False):
+        for one, next_one in itertools.pairwise(encoded):
             if one == next_one:
                 raise CannotTravel("has two elements with the same encoding")
         self.out += b"".join(encoded)
