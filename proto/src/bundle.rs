@@ -334,7 +334,7 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
     let head = reader.head()?;
     let function = match head.major {
         cbor::TEXT => Some(reader.text_of(head)?.to_owned()),
-        cbor::SIMPLE if head.low == cbor::NULL & 0x1f => None,
+        _ if head.is_null() => None,
         _ => return Err(Kind::Expected("text or null").at(head.at)),
     };
     Ok(Entry { module, function })

@@ -76,6 +76,12 @@ pub(crate) struct Head {
     pub(crate) argument: u64,
 }
 
+impl Head {
+    pub(crate) const fn is_null(self) -> bool {
+        self.major == SIMPLE && self.low == NULL & 0x1f
+    }
+}
+
 /// Reads items from bytes that nobody has checked yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
@@ -119,37 +125,36 @@ impl<'a> Reader<'a> {
     /// Reads a head; lengths are checked against what is left.
     pub(crate) fn head(&mut self) -> Result<Head, DecodeError> {
         let at = self.at;
-        let [first] = self.fixed()?;
+        let [first] = self.fixed(at)?;
         let (major, low) = (first >> 5, first & 0x1f);
         let (argument, least) = match low {
             0..24 => (u64::from(low), 0),
-            24 => (u64::from(u8::from_be_bytes(self.fixed()?)), 24),
-            25 => (u64::from(u16::from_be_bytes(self.fixed()?)), 1 << 8),
-            26 => (u64::from(u32::from_be_bytes(self.fixed()?)), 1 << 16),
-            27 => (u64::from_be_bytes(self.fixed()?), 1 << 32),
+            24 if major == SIMPLE => return Err(Kind::UnknownSimple.at(at)),
+            24 => (u64::from(u8::from_be_bytes(self.fixed(at)?)), 24),
+            25 => (u64::from(u16::from_be_bytes(self.fixed(at)?)), 1 << 8),
+            26 => (u64::from(u32::from_be_bytes(self.fixed(at)?)), 1 << 16),
+            27 => (u64::from_be_bytes(self.fixed(at)?), 1 << 32),
             31 => return Err(Kind::Indefinite.at(at)),
             _ => return Err(Kind::Malformed.at(at)),
         };
         if major != SIMPLE && argument < least {
             return Err(Kind::NotShortest.at(at));
         }
-        let head = Head {
-            at,
-            major,
-            low,
-            argument,
-        };
-        // Each item takes at least one byte, so a longer array than bytes are left cannot be.
+        // Each item takes at least one byte, so there cannot be more of them than bytes are left.
         let least_bytes = match major {
             BYTES | TEXT | ARRAY => argument,
             MAP => argument.saturating_mul(2),
-            TAG => 1,
             _ => 0,
         };
         if least_bytes > self.remaining() as u64 {
             return Err(Kind::Truncated.at(at));
         }
-        Ok(head)
+        Ok(Head {
+            at,
+            major,
+            low,
+            argument,
+        })
     }
 
     /// Reads the head of an item that has to be of type `major`.
@@ -178,9 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn text_of(&mut self, head: Head) -> Result<&'a str, DecodeError> {
-        let start = self.at;
-        std::str::from_utf8(self.bytes_of(head)?)
-            .map_err(|error| Kind::InvalidUtf8.at(start + error.valid_up_to()))
+        std::str::from_utf8(self.bytes_of(head)?).map_err(|_| Kind::InvalidUtf8.at(head.at))
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
@@ -200,9 +203,10 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    /// The next bytes of the head that begins at `start`.
+    fn fixed<const N: usize>(&mut self, start: usize) -> Result<[u8; N], DecodeError> {
         let found = self.bytes[self.at..].first_chunk();
-        let found = *found.ok_or_else(|| Kind::Truncated.at(self.bytes.len()))?;
+        let found = *found.ok_or(Kind::Truncated.at(start))?;
         self.at += N;
         Ok(found)
     }

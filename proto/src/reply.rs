@@ -87,7 +87,7 @@ fn read_exit_code(reader: &mut Reader<'_>) -> Result<Option<i64>, DecodeError> {
     match head.major {
         cbor::UNSIGNED => Ok(Some(code(head))),
         cbor::NEGATIVE => Ok(Some(i64::try_from(head.argument).map_or(-1, |n| -1 - n))),
-        cbor::SIMPLE if head.low == cbor::NULL & 0x1f => Ok(None),
+        _ if head.is_null() => Ok(None),
         _ => Err(Kind::Expected("an integer or null").at(head.at)),
     }
 }

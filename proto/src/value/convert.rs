@@ -2,8 +2,8 @@
 
 use num_bigint::BigInt;
 
-use super::{Array, Complex, Date, DateTime, Decimal, Elements, Float, Fraction, Int, Range};
-use super::{Text, Time, TimeDelta, Uuid, Value};
+use super::{Array, Complex, Date, DateTime, Decimal, DefaultDict, Deque, Elements, Float};
+use super::{Fraction, Int, Path, Range, Text, Time, TimeDelta, Uuid, Value, Zone};
 
 macro_rules! from {
     ($($type:ty as $value:ident => $convert:expr),* $(,)?) => {$(
@@ -49,6 +49,10 @@ from! {
     Uuid as value => Self::Uuid(value),
     Range as value => Self::Range(Box::new(value)),
     Array as value => Self::Array(Box::new(value)),
+    Zone as value => Self::Zone(Box::new(value)),
+    Path as value => Self::Path(Box::new(value)),
+    Deque as value => Self::Deque(Box::new(value)),
+    DefaultDict as value => Self::DefaultDict(Box::new(value)),
     () as _value => Self::None,
 }
 

@@ -110,6 +110,12 @@ impl Time {
         }
     }
 
+    /// The same time of day with another fold and zone.
+    #[must_use]
+    pub fn with_zone(self, fold: bool, zone: Option<Zone>) -> Self {
+        Self { fold, zone, ..self }
+    }
+
     /// The hour, minute and second.
     pub const fn clock(&self) -> [u8; 3] {
         [self.hour, self.minute, self.second]
