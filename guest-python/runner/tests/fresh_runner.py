@@ -27,6 +27,8 @@ class FreshRunner:
         self.argv_before = sys.argv
         self.streams_before = (sys.stdout, sys.stderr)
         sys.stdout, sys.stderr = self.stdout, self.stderr = io.StringIO(), io.StringIO()
+        # The finder of the runner that runs the test would find its own `job.py` first.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "_ppwasm.bundle"]
         for name in [name for name in sys.modules if name.partition(".")[0] == "_ppwasm"]:
             del sys.modules[name]
         self.runner: Any = importlib.import_module("_ppwasm.runner")
