@@ -1,0 +1,47 @@
+# What people run. `make demo` and `make test` do all the set-up that they need on a fresh
+# Debian 12 or 13, say what they install, and do nothing twice.
+SHELL := /bin/bash
+GUEST := target/guest
+PPWASM := target/debug/ppwasm
+
+.PHONY: demo test build guest setup lint docs deny bench guest-test reproducible clean help
+
+help: ## Shows this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: build ## Runs a job over all cores of this machine and shows its result
+	@PPWASM=$(CURDIR)/$(PPWASM) examples/demo.sh
+
+test: build ## Passes the tests
+	@examples/prepare-inputs.sh
+	@cargo test --workspace --locked
+
+build: setup ## Builds guest and command line, side by side
+	@xtask/build.sh $(GUEST)
+
+setup: ## Installs what the build needs
+	@xtask/setup.sh
+	@guest-python/install-packages.sh
+
+guest: setup ## Builds the guest: CPython as WebAssembly
+	@guest-python/build.sh --output $(GUEST)
+
+guest-test: build ## Runs all of CPython's own tests that apply, in the guest (long)
+	@PPWASM=$(CURDIR)/$(PPWASM) guest-python/regression/run.sh --all
+
+reproducible: setup ## Builds the guest twice from scratch and compares
+	@guest-python/check-reproducible.sh
+
+bench: build ## Measures, and writes target/bench/report.json
+	@benches/run.sh
+
+lint: ## Format, clippy, documentation
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+deny: ## Licences, sources, duplicate and known-bad dependencies
+	@xtask/deny.sh
+
+clean: ## Removes what was built here; the cache stays
+	@cargo clean

@@ -1,0 +1,119 @@
+//! The guest folder: the module, the standard library's archive, and what they are called.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ppwasm_proto::Digest;
+use serde::Deserialize;
+
+use crate::error::HostError;
+use crate::wasi::Library;
+
+/// The guest folder's format that this version reads.
+const FORMAT: u32 = 1;
+
+/// A guest: CPython as WebAssembly and its library, checked against their digests.
+pub(crate) struct Guest {
+    folder: PathBuf,
+    description: Description,
+    digest: Digest,
+    library: Arc<Library>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Description {
+    format: u32,
+    python: String,
+    module_blake3: String,
+    library_blake3: String,
+}
+
+impl Guest {
+    /// Opens a guest folder. The module itself is read only when something has to be compiled.
+    pub(crate) fn open(folder: &Path) -> Result<Self, HostError> {
+        let path = folder.join("guest.json");
+        let invalid = |source| HostError::GuestDescription { path: path.clone(), source };
+        let json = read(&path)?;
+        let description: Description =
+            serde_json::from_slice(&json).map_err(|error| invalid(error.into()))?;
+        if description.format != FORMAT {
+            let found = description.format;
+            return Err(invalid(
+                format!("its format is {found}, this version reads format {FORMAT}").into(),
+            ));
+        }
+        let module: Digest =
+            description.module_blake3.parse().map_err(|error| invalid(Box::new(error)))?;
+        let library_digest: Digest =
+            description.library_blake3.parse().map_err(|error| invalid(Box::new(error)))?;
+        let mut both = [0u8; 64];
+        both[..32].copy_from_slice(module.as_bytes());
+        both[32..].copy_from_slice(library_digest.as_bytes());
+        let archive = read_checked(&folder.join("library.tar"), library_digest)?;
+        let library = Library::from_tar(archive.into())
+            .map_err(|error| HostError::Library { source: error.into() })?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            description,
+            digest: Digest::of(&both),
+            library: Arc::new(library),
+        })
+    }
+
+    /// Looks for the guest where it is installed or built: `PPWASM_GUEST_DIR`, else near the
+    /// running program (`guest` beside it or in a folder above it, `share/ppwasm/guest` of its
+    /// prefix).
+    pub(crate) fn find() -> Result<PathBuf, HostError> {
+        if let Some(dir) = std::env::var_os("PPWASM_GUEST_DIR").filter(|dir| !dir.is_empty()) {
+            return Ok(dir.into());
+        }
+        let mut tried = Vec::new();
+        let program = std::env::current_exe().unwrap_or_default();
+        // A test binary lies three folders below the one that holds `guest`: target/debug/deps.
+        for folder in program.ancestors().skip(1).take(4) {
+            for candidate in [folder.join("guest"), folder.join("share/ppwasm/guest")] {
+                if candidate.join("guest.json").is_file() {
+                    return Ok(candidate);
+                }
+                tried.push(candidate);
+            }
+        }
+        Err(HostError::GuestNotFound { tried })
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(crate) fn python_version(&self) -> &str {
+        &self.description.python
+    }
+
+    pub(crate) fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// The module's bytes, checked.
+    pub(crate) fn module(&self) -> Result<Vec<u8>, HostError> {
+        let path = self.folder.join("python.wasm");
+        let wanted = self
+            .description
+            .module_blake3
+            .parse()
+            .map_err(|_| HostError::GuestDamaged { path: path.clone() })?;
+        read_checked(&path, wanted)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, HostError> {
+    fs::read(path).map_err(|source| HostError::ReadGuest { path: path.to_owned(), source })
+}
+
+fn read_checked(path: &Path, wanted: Digest) -> Result<Vec<u8>, HostError> {
+    let bytes = read(path)?;
+    if Digest::of(&bytes) != wanted {
+        return Err(HostError::GuestDamaged { path: path.to_owned() });
+    }
+    Ok(bytes)
+}

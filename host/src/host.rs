@@ -1,0 +1,356 @@
+//! The host: a guest made ready, and slots that run calls.
+
+#[allow(unused_imports)]
+use crate::shim::Shim as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ppwasm_proto::{Digest, FunctionBundle, Limits};
+
+use crate::base::{Base, Step};
+use crate::cache::{Cache, CacheError};
+use crate::cpu::CpuProfile;
+use crate::engine::{HOST_STACK_BYTES, Ticker, WASM_STACK_BYTES};
+use crate::error::{HostError, LoadError};
+use crate::function::{self, Function, Output, changed_pages};
+use crate::guest::Guest;
+use crate::image::{Image, ImageError};
+use crate::instance::{Deadlines, Instance, Request};
+use crate::pool::{Pool, Run};
+use crate::slot::{self, Slot, StartPath};
+use crate::sys::{self, Overlay, PAGE_BYTES};
+use crate::task::{CancelToken, Report, Task};
+use crate::wasi::JobIo;
+
+/// Time to load a bundle, which imports its modules.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// Slots that one host may have.
+pub const SLOTS_MAX: usize = 1024;
+
+/// Runs Python functions, each call in a sandbox of its own.
+///
+/// Making one opens the guest; the first time on a machine that takes seconds, because the guest is
+/// compiled for it. A host may be shared between threads.
+pub struct Host {
+    base: Arc<Base>,
+    start_path: StartPath,
+    pool: Pool,
+    cache_trouble: Option<CacheError>,
+}
+
+/// How a [`Host`] is to be made. See [`Host::builder`].
+pub struct HostBuilder {
+    guest: Option<PathBuf>,
+    cache: Option<PathBuf>,
+    slots: Option<usize>,
+    start_path: StartPath,
+    profile: Option<CpuProfile>,
+    progress: Box<dyn FnMut(Step)>,
+}
+
+impl HostBuilder {
+    /// Uses the guest in this folder instead of looking for one.
+    #[must_use]
+    pub fn guest(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.guest = Some(folder.into());
+        self
+    }
+
+    /// Uses this cache directory instead of the user's.
+    #[must_use]
+    pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Some(folder.into());
+        self
+    }
+
+    /// Runs up to so many calls at a time; as many as the machine has cores unless said. At most
+    /// [`SLOTS_MAX`].
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// Uses this start path.
+    #[must_use]
+    pub fn start_path(mut self, path: StartPath) -> Self {
+        self.start_path = path;
+        self
+    }
+
+    /// Compiles for this CPU profile instead of the strongest that runs here.
+    #[must_use]
+    pub fn cpu_profile(mut self, profile: CpuProfile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    /// Is told when a step begins that takes seconds.
+    #[must_use]
+    pub fn on_progress(mut self, progress: impl FnMut(Step) + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Makes the host.
+    ///
+    /// # Errors
+    ///
+    /// There is no guest, it is damaged, or this machine cannot run it.
+    pub fn build(mut self) -> Result<Host, HostError> {
+        let folder = match self.guest.take() {
+            Some(folder) => folder,
+            None => Guest::find()?,
+        };
+        let guest = Guest::open(&folder)?;
+        let profile = match self.profile {
+            Some(profile) => profile,
+            None => CpuProfile::detect().ok_or(HostError::NoProfile)?,
+        };
+        let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
+        let (base, cache_trouble) = Base::open(guest, profile, cache, &mut self.progress)?;
+        let base = Arc::new(base);
+        let ticker = Ticker::start()
+            .map_err(|source| HostError::System { action: "start a thread", source })?;
+        ticker.add(&base.on_demand().engine);
+        let ticker = Arc::new(ticker);
+        let slots = self.slots.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
+        let pool = Pool::new(Arc::clone(&base), ticker, self.start_path);
+        pool.set_slots(slots.min(SLOTS_MAX))?;
+        Ok(Host { base, start_path: self.start_path, pool, cache_trouble })
+    }
+}
+
+impl Host {
+    /// Begins a host with the defaults: the guest found beside the program, the user's cache directory, a
+    /// slot for each core.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
+            guest: None,
+            cache: None,
+            slots: None,
+            start_path: StartPath::Best,
+            profile: None,
+            progress: Box::new(|_| ()),
+        }
+    }
+
+    /// Loads a function bundle: imports its module in a sandbox and takes the image.
+    ///
+    /// # Errors
+    ///
+    /// The module raises, the function is not in it, or this machine could not run it.
+    pub fn load(&self, bundle: &FunctionBundle) -> Result<Function, LoadError> {
+        // Guest code needs a large stack, which the caller may not have.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("ppwasm-load".into())
+                .stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
+                .spawn_scoped(scope, || self.load_here(bundle))
+                .map_err(|source| HostError::System { action: "start a thread", source })?;
+            match thread.join() {
+                Ok(loaded) => loaded,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn load_here(&self, bundle: &FunctionBundle) -> Result<Function, LoadError> {
+        let message = bundle.to_bytes();
+        let limits = Limits { wall_time_max: LOAD_TIME_MAX, ..Limits::default() };
+        let header = self.base.header();
+        let mut instance = self.base.fresh_instance()?;
+        let overlay = self.watch(&mut instance);
+        let _running = self.pool.ticker().running();
+        let state = instance.state_mut();
+        state.deadlines = Deadlines::within(LOAD_TIME_MAX);
+        state.memory_bytes_max = limits.memory_bytes_max;
+        let io = JobIo {
+            stdout_bytes_max: usize::try_from(limits.stdout_bytes_max).unwrap_or(usize::MAX),
+            stderr_bytes_max: usize::try_from(limits.stderr_bytes_max).unwrap_or(usize::MAX),
+            scratch: slot::scratch_limits(&limits),
+            ..JobIo::default()
+        };
+        state.wasi.reset(self.base.wasi(), io);
+        let answer = instance.request(
+            Request::Load,
+            &message,
+            header.request_buffer,
+            limits.result_bytes_max,
+        );
+        let memory_refused = instance.state().memory_refused;
+        match slot::outcome(answer, &limits, memory_refused) {
+            ppwasm_proto::Outcome::Succeeded { .. } => {}
+            ppwasm_proto::Outcome::Raised(exception) => return Err(LoadError::Raised(exception)),
+            ppwasm_proto::Outcome::Trapped { cause } => return Err(LoadError::Trapped(cause)),
+            ppwasm_proto::Outcome::LimitExceeded { limit, .. } => {
+                return Err(LoadError::LimitExceeded { limit });
+            }
+            ppwasm_proto::Outcome::Cancelled | ppwasm_proto::Outcome::Abandoned => {
+                return Err(HostError::Stopped.into());
+            }
+        }
+        if instance.stack_pointer() != header.stack_pointer {
+            return Err(HostError::Image(ImageError::InvalidHeader).into());
+        }
+        let wasi = instance.state().wasi.snapshot().map_err(HostError::from)?.to_bytes();
+        let written = &mut instance.state_mut().wasi;
+        let (stdout, stderr) = (written.take_stdout(), written.take_stderr());
+        let image = self.image_of(&instance, overlay, bundle.digest(), wasi)?;
+        Ok(Function::new(&self.base, image, Output { stdout, stderr })?)
+    }
+
+    /// Has the kernel tell which pages loading changes, where it can.
+    fn watch(&self, instance: &mut Instance) -> Option<Overlay> {
+        let image = self.base.mapping().ok()?;
+        sys::pagemap_scan_available().ok()?;
+        let start = std::ptr::NonNull::new(instance.memory_base())?;
+        if instance.memory_bytes() != image.bytes().len() as u64 {
+            return None;
+        }
+        // SAFETY: as for a slot's overlay: an instance made on demand, held exclusively, whose memory is
+        // as long as the image and stays mapped for as long as the overlay is used below.
+        unsafe { Overlay::map(start, image) }.ok()
+    }
+
+    fn image_of(
+        &self,
+        instance: &Instance,
+        overlay: Option<Overlay>,
+        bundle: Digest,
+        wasi: Vec<u8>,
+    ) -> Result<Image, HostError> {
+        let memory = instance.memory();
+        let base = self.base.memory()?;
+        let all = u32::try_from(memory.len() / PAGE_BYTES).unwrap_or(u32::MAX);
+        let mut runs = Vec::new();
+        let watched = overlay.and_then(|mut overlay| {
+            let pages = u32::try_from(overlay.len() / PAGE_BYTES).ok()?;
+            overlay.written(&mut runs).ok()?;
+            Some(pages)
+        });
+        let changed = match watched {
+            Some(pages) => {
+                let written = runs.iter().flat_map(|&(first, count)| first..first + count);
+                changed_pages(base, memory, written.chain(pages..all))
+            }
+            None => changed_pages(base, memory, 0..all),
+        };
+        let header = self.base.header();
+        Ok(Image::new(
+            function::kind(self.base.digest(), bundle),
+            memory.len() as u64,
+            header.stack_pointer,
+            header.request_buffer,
+            wasi,
+            changed.into_iter(),
+        ))
+    }
+
+    /// Makes a function from an image that was saved or received.
+    ///
+    /// # Errors
+    ///
+    /// The image is on another base: of another guest or another version.
+    pub fn load_image(&self, image: Image) -> Result<Function, HostError> {
+        Function::new(&self.base, image, Output::default())
+    }
+
+    /// Runs a call and waits for its end. It waits for a free slot first.
+    ///
+    /// # Errors
+    ///
+    /// This machine could not run it. How the call itself ended is in the report.
+    pub fn run(&self, function: &Function, task: Task) -> Result<Report, HostError> {
+        self.start(function, task).wait()
+    }
+
+    /// Queues a call; the returned handle waits for it or cancels it.
+    pub fn start(&self, function: &Function, task: Task) -> Run {
+        self.pool.start(function.clone(), task)
+    }
+
+    /// Queues a call and has `done` called with the report, on the slot's thread.
+    pub fn start_with(
+        &self,
+        function: &Function,
+        task: Task,
+        done: impl FnOnce(Result<Report, HostError>) + Send + 'static,
+    ) -> CancelToken {
+        self.pool.start_with(function.clone(), task, Box::new(done))
+    }
+
+    /// Changes how many calls run at a time, also while calls run: with fewer slots, those that run
+    /// are finished.
+    ///
+    /// # Errors
+    ///
+    /// No thread could be started; the slots that there are stay.
+    pub fn set_slots(&self, slots: usize) -> Result<(), HostError> {
+        self.pool.set_slots(slots.min(SLOTS_MAX))
+    }
+
+    /// How many calls may run at a time.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.pool.slots()
+    }
+
+    /// A slot for the caller's own thread, beside the host's. The thread needs 17 MiB of stack.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot give what the start path needs.
+    pub fn slot(&self) -> Result<Slot, HostError> {
+        self.pool.slot(self.start_path)
+    }
+
+    /// Like [`Host::slot`] with a start path of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Host::slot`].
+    pub fn slot_with(&self, path: StartPath) -> Result<Slot, HostError> {
+        self.pool.slot(path)
+    }
+
+    /// Version of the Python in the guest.
+    #[must_use]
+    pub fn python_version(&self) -> &str {
+        self.base.guest().python_version()
+    }
+
+    /// The guest's digest: same digest, same results.
+    #[must_use]
+    pub fn guest_digest(&self) -> Digest {
+        self.base.guest().digest()
+    }
+
+    /// The base image's digest.
+    #[must_use]
+    pub fn base_digest(&self) -> Digest {
+        self.base.digest()
+    }
+
+    /// The profile that the guest is compiled for.
+    #[must_use]
+    pub fn cpu_profile(&self) -> CpuProfile {
+        self.base.profile()
+    }
+
+    /// Why the cache could not be written, if so. Everything works, and is prepared anew each time.
+    #[must_use]
+    pub fn cache_trouble(&self) -> Option<&CacheError> {
+        self.cache_trouble.as_ref()
+    }
+
+    /// The cache directory that applies when none is given.
+    #[must_use]
+    pub fn default_cache() -> PathBuf {
+        Cache::default_root()
+    }
+}

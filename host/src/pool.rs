@@ -1,0 +1,190 @@
+//! The host's own slots: threads that take calls from one queue.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::base::Base;
+use crate::engine::{HOST_STACK_BYTES, Ticker, WASM_STACK_BYTES};
+use crate::error::HostError;
+use crate::function::Function;
+use crate::host::SLOTS_MAX;
+use crate::slot::{Slot, StartPath};
+use crate::task::{CancelToken, Report, Task};
+
+type Done = Box<dyn FnOnce(Result<Report, HostError>) + Send>;
+
+/// Slots, and the calls that wait for one.
+///
+/// The queue is as long as the caller makes it: whoever starts calls holds them in memory anyway and
+/// bounds their number.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    base: Arc<Base>,
+    ticker: Arc<Ticker>,
+    start_path: StartPath,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+struct Queue {
+    waiting: VecDeque<Queued>,
+    /// How many slots there should be.
+    wanted: usize,
+    /// How many threads there are.
+    threads: usize,
+}
+
+struct Queued {
+    function: Function,
+    task: Task,
+    done: Done,
+}
+
+/// A call that was started.
+pub struct Run {
+    cancel: CancelToken,
+    receiver: Receiver<Result<Report, HostError>>,
+}
+
+impl Run {
+    /// Cancels the call. It ends within 100 ms if it runs and does not start if it waits.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// This machine could not run it.
+    pub fn wait(self) -> Result<Report, HostError> {
+        self.receiver.recv().unwrap_or(Err(HostError::Stopped))
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(base: Arc<Base>, ticker: Arc<Ticker>, start_path: StartPath) -> Self {
+        let queue = Queue { waiting: VecDeque::new(), wanted: 0, threads: 0 };
+        let shared = Arc::new(Shared {
+            base,
+            ticker,
+            start_path,
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        });
+        Self { shared, threads: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) fn ticker(&self) -> &Arc<Ticker> {
+        &self.shared.ticker
+    }
+
+    pub(crate) fn slot(&self, path: StartPath) -> Result<Slot, HostError> {
+        Slot::new(Arc::clone(&self.shared.base), Arc::clone(&self.shared.ticker), path)
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.shared.lock().wanted
+    }
+
+    pub(crate) fn set_slots(&self, slots: usize) -> Result<(), HostError> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        let mut queue = self.shared.lock();
+        queue.wanted = slots;
+        while queue.threads < slots {
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new()
+                .name("ppwasm-slot".into())
+                .stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
+                .spawn(move || shared.serve());
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(source) => {
+                    queue.wanted = queue.threads;
+                    return Err(HostError::System { action: "start a slot's thread", source });
+                }
+            }
+            queue.threads += 1;
+        }
+        drop(queue);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    pub(crate) fn start(&self, function: Function, task: Task) -> Run {
+        let (sender, receiver): (SyncSender<_>, _) = sync_channel(1);
+        // That nobody waits for the report any more is no error.
+        let done = Box::new(move |report| drop(sender.send(report)));
+        let cancel = self.start_with(function, task, done);
+        Run { cancel, receiver }
+    }
+
+    pub(crate) fn start_with(&self, function: Function, task: Task, done: Done) -> CancelToken {
+        let cancel = task.cancel.clone();
+        self.shared.lock().waiting.push_back(Queued { function, task, done });
+        self.shared.changed.notify_one();
+        cancel
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is consistent between any two statements: a panic elsewhere does not spoil it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A slot's thread: until there are more threads than slots wanted.
+    fn serve(&self) {
+        let mut slot = Slot::new(Arc::clone(&self.base), Arc::clone(&self.ticker), self.start_path);
+        while let Some(Queued { function, task, done }) = self.next() {
+            let report = match &mut slot {
+                Ok(slot) => slot.run(&function, task),
+                Err(error) => Err(HostError::NoSlot { reason: error.to_string() }),
+            };
+            done(report);
+        }
+    }
+
+    fn next(&self) -> Option<Queued> {
+        let mut queue = self.lock();
+        loop {
+            let stopping = self.stopping.load(Ordering::Acquire);
+            if stopping || queue.threads > queue.wanted {
+                queue.threads -= 1;
+                return None;
+            }
+            if let Some(queued) = queue.waiting.pop_front() {
+                return Some(queued);
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut self.shared.lock().waiting);
+        self.shared.changed.notify_all();
+        for queued in waiting {
+            (queued.done)(Err(HostError::Stopped));
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A slot's thread that panicked has nothing left to hand over.
+            let _ = thread.join();
+        }
+    }
+}
+
+const _: () = assert!(SLOTS_MAX <= u32::MAX as usize);

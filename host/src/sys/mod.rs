@@ -1,0 +1,20 @@
+//! What the host asks of the operating system beyond the standard library: mapped files, private
+//! overlays of a slot's memory, the list of pages a job has changed, a thread's counters.
+//!
+//! Everything here has one implementation for Linux and one that says `Unsupported`, so that the
+//! callers hold no platform conditions: without these the host uses the pooling start path.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+
+#[cfg(not(target_os = "linux"))]
+mod portable;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use portable::{ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+
+/// Size of the pages in which images are stored and compared, in bytes.
+///
+/// The host's own page size may be larger; [`ImageMapping`] is only offered where it is this one.
+pub(crate) const PAGE_BYTES: usize = 4096;
