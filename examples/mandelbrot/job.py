@@ -1,6 +1,6 @@
 """Draws the Mandelbrot set, a band of rows per task, and puts the bands together to a PNG.
 
-Shows tasks of very uneven cost (a band through the middle takes twenty times as long as one at the edge), results
+Shows tasks of very uneven cost (a band through the middle takes fifty times the steps of one at the edge), results
 that are `bytes`, and a second job whose input is the first one's output:
 
     ppwasm submit job.py:band --range 0-39 --output json > bands.json
@@ -67,9 +67,9 @@ def escape_times() -> tuple[int, ...]:
     return struct.unpack(f"<{WIDTH * HEIGHT}H", packed)
 
 
-def blend(position: float) -> Colour:
-    """Return the colour at `position`, from 0 to 1, on the way through STOPS."""
-    index, rest = divmod(round(position * 255) * (len(STOPS) - 1), 255)
+def blend(position: int) -> Colour:
+    """Return the colour at `position`, from 0 to 255, on the way through STOPS."""
+    index, rest = divmod(position * (len(STOPS) - 1), 255)
     if rest == 0:
         return STOPS[index]
     red, green, blue = ((low * (255 - rest) + high * rest) // 255 for low, high in zip(STOPS[index], STOPS[index + 1]))
@@ -82,7 +82,7 @@ def palette(times: tuple[int, ...]) -> list[bytes]:
     for time in times:
         points[time] += 1
     outside = list(accumulate(points[:ITERATIONS_MAX]))
-    return [bytes(blend(below / outside[-1])) for below in outside] + [bytes(INSIDE)]
+    return [bytes(blend(255 * below // outside[-1])) for below in outside] + [bytes(INSIDE)]
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
