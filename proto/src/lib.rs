@@ -10,6 +10,7 @@ mod identity;
 mod limits;
 mod outcome;
 mod reply;
+mod repr;
 pub mod value;
 
 pub use bundle::{BundleError, Entry, FunctionBundle, SourceFile};

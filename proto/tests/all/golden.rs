@@ -71,3 +71,21 @@ fn malformed_values_are_refused_at_the_same_offset() {
         }
     }
 }
+
+#[derive(Deserialize)]
+struct Printed {
+    python: String,
+    hex: String,
+    repr: String,
+}
+
+#[test]
+fn values_print_as_python_prints_them() {
+    let rows: Vec<Printed> = serde_json::from_str(include_str!("../golden_repr.json")).unwrap();
+    assert!(rows.len() >= 1000, "the file is cut off");
+    for Printed { python, hex, repr } in rows {
+        let value =
+            Value::decode(&from_hex(&hex)).unwrap_or_else(|error| panic!("{python}: {error}"));
+        assert_eq!(value.to_python_repr(), repr, "{python}");
+    }
+}
