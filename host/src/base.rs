@@ -1,7 +1,5 @@
 //! The base image: the started interpreter, and the compiled module that carries it.
 
-#[allow(unused_imports)]
-use crate::shim::Shim as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -93,7 +91,7 @@ impl Base {
             progress(Step::Compiling);
             Ok(module::with_image(&guest.module()?, &image)?)
         })?;
-        let wasi = WasiSnapshot::from_bytes(&header.wasi)
+        let wasi = WasiSnapshot::from_bytes(&header.wasi, guest.library())
             .map_err(|_| image::ImageError::InvalidHeader)?;
         let pre = link(&engine, &module)?;
         let base = Self {

@@ -1,7 +1,5 @@
 //! A loaded function: its image, ready to start calls from.
 
-#[allow(unused_imports)]
-use crate::shim::Shim as _;
 use std::sync::{Arc, OnceLock};
 
 use ppwasm_proto::Digest;
@@ -38,7 +36,7 @@ pub struct Output {
 impl Function {
     pub(crate) fn new(base: &Base, image: Image, output: Output) -> Result<Self, HostError> {
         let bundle = image.check_base(base.digest())?;
-        let wasi = WasiSnapshot::from_bytes(&image.header().wasi)
+        let wasi = WasiSnapshot::from_bytes(&image.header().wasi, base.guest().library())
             .map_err(|_| crate::image::ImageError::InvalidHeader)?;
         Ok(Self(Arc::new(Loaded {
             bundle,

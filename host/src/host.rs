@@ -1,7 +1,5 @@
 //! The host: a guest made ready, and slots that run calls.
 
-#[allow(unused_imports)]
-use crate::shim::Shim as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -46,7 +46,6 @@ pub mod image;
 mod instance;
 mod module;
 mod pool;
-mod shim;
 mod slot;
 mod sys;
 mod task;
