@@ -69,15 +69,23 @@ impl Base {
         progress: Progress<'_>,
     ) -> Result<(Self, Option<CacheError>), HostError> {
         let image_name = format!("images/base-{}-{RECIPE}", guest.digest());
-        let front = cache.read_front(&image_name)?;
+        // A header that cannot be read, or is another version's, is as good as none.
+        let front = cache.read_front(&image_name).ok().flatten();
+        let usable = front.as_deref().and_then(|front| {
+            let (header, digest, _) = image::read_front(front).ok()?;
+            let wasi = WasiSnapshot::from_bytes(&header.wasi, guest.library()).ok()?;
+            Some((header, digest, wasi))
+        });
         let mut image = None;
-        let (header, digest) = match front.as_deref().map(image::read_front) {
-            Some(Ok((header, digest, _))) => (header, digest),
-            _ => {
+        let (header, digest, wasi) = match usable {
+            Some(usable) => usable,
+            None => {
+                cache.remove(&image_name);
                 let made = base_image(&guest, profile, &cache, &image_name, progress)?;
-                let found = (made.header().clone(), made.digest());
+                let wasi = WasiSnapshot::from_bytes(&made.header().wasi, guest.library())?;
+                let usable = (made.header().clone(), made.digest(), wasi);
                 image = Some(made);
-                found
+                usable
             }
         };
         let engine = new_engine(profile, Allocation::OnDemand, Effort::Full)?;
@@ -91,8 +99,6 @@ impl Base {
             progress(Step::Compiling);
             Ok(module::with_image(&guest.module()?, &image)?)
         })?;
-        let wasi = WasiSnapshot::from_bytes(&header.wasi, guest.library())
-            .map_err(|_| image::ImageError::InvalidHeader)?;
         let pre = link(&engine, &module)?;
         let base = Self {
             guest,
