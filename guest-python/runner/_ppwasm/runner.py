@@ -73,6 +73,11 @@ def start() -> None:
     """Makes the base image: the modules that most programs use, and nothing that a program could have changed."""
     global _stdout, _stderr
     _stdout, _stderr = sys.stdout, sys.stderr
+    if sys.platform == "wasi":
+        # Not there in the ordinary interpreter that runs the tests, which has all that a sandbox has not.
+        import _sandbox
+
+        _sandbox.install()
     _add_site_builtins()
     for name in _base_modules():
         importlib.import_module(name)

@@ -1,0 +1,187 @@
+"""What a sandbox has not, said in one sentence where a program asks for it.
+
+The modules of this folder lie over the standard library: small stand-ins for modules written in C, so
+that everything above them stays as it is. Where a module of the library itself has to behave in another
+way, `install` has it amended after it was imported; no file of the library is copied and changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+NETWORK = "ppwasm: a sandbox has no network; give the job its data as arguments or input files"
+PROCESSES = "ppwasm: a sandbox has no processes; submit the parts as tasks of a job instead"
+THREADS = "ppwasm: a sandbox has no threads; submit the parts as tasks of a job instead"
+PIPES = "ppwasm: a sandbox has no pipes, because it has no processes to connect"
+SHARED_MEMORY = "ppwasm: a sandbox has no shared memory, because it has no processes to share it"
+MAPPED_FILES = "ppwasm: a sandbox cannot map files into memory; read them instead"
+USERS = "ppwasm: a sandbox has no users"
+TERMINAL = "ppwasm: a sandbox has no terminal"
+LIMITS = "ppwasm: a sandbox's limits are the job's and are set when it is submitted"
+SYSTEM_LOG = "ppwasm: a sandbox has no system log; print instead"
+DEVICES = "ppwasm: a sandbox has no devices and no descriptor flags"
+
+
+def no_network() -> OSError:
+    """The error of everything that would reach another machine."""
+    return OSError(errno.ENETUNREACH, NETWORK)
+
+
+def unsupported(sentence: str) -> OSError:
+    """The error of a system call that is not there."""
+    return OSError(errno.ENOTSUP, sentence)
+
+
+def absent(module: str, why: str) -> ModuleNotFoundError:
+    """The error of a module that cannot be there."""
+    return ModuleNotFoundError(f"ppwasm: {why}, so there is no {module}", name=module)
+
+
+def install() -> None:
+    """Prepares the interpreter; before `threading` is imported, which keeps what it finds in `_thread`."""
+    import _thread
+    import os
+
+    for name in ("start_new_thread", "start_new", "start_joinable_thread"):
+        setattr(_thread, name, _no_threads)
+    for name, sentence in _REFUSED_CALLS.items():
+        setattr(os, name, _refusing(name, sentence))
+    for name in ("getuid", "geteuid", "getgid", "getegid"):
+        setattr(os, name, _nameless)
+    # Names that `multiprocessing` needs to be imported.
+    os.WNOHANG = 1  # type: ignore[misc]
+    os.waitstatus_to_exitcode = _refusing("waitstatus_to_exitcode", PROCESSES)
+    vars(os)["__getattr__"] = _os_getattr
+    sys.meta_path.insert(0, _Amender())
+
+
+def _no_threads(*_args: object, **_kwargs: object) -> NoReturn:
+    raise RuntimeError(THREADS)
+
+
+def _nameless() -> int:
+    """The number of the one user, who has no name: `pwd` does not know it, as in many containers."""
+    return 1000
+
+
+# Called as they are. Programs ask with `hasattr` for others before they call them; those are not defined, and
+# `_os_getattr` says why.
+_REFUSED_CALLS = {
+    "system": PROCESSES,
+    "execv": PROCESSES,
+    "execve": PROCESSES,
+    "kill": PROCESSES,
+    "wait": PROCESSES,
+    "waitpid": PROCESSES,
+    "pipe": PIPES,
+}
+
+_MISSING_NAMES = {
+    name: sentence
+    for sentence, names in {
+        PROCESSES: "fork forkpty killpg nice pidfd_open posix_spawn posix_spawnp register_at_fork setpgid setsid spawnl"
+        " spawnle spawnlp spawnlpe spawnv spawnve spawnvp spawnvpe wait3 wait4 waitid getppid getpgid getsid",
+        USERS: "getgroups getlogin setuid seteuid setgid setegid chown fchown lchown chroot",
+        TERMINAL: "openpty login_tty ttyname ctermid tcgetpgrp get_terminal_size",
+        PIPES: "pipe2 mkfifo",
+    }.items()
+    for name in names.split()
+}
+
+
+def _refusing(name: str, sentence: str) -> Callable[..., NoReturn]:
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+        raise unsupported(sentence)
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
+
+
+def _os_getattr(name: str) -> NoReturn:
+    message = f"module 'os' has no attribute {name!r}"
+    if name in _MISSING_NAMES:
+        message = f"{_MISSING_NAMES[name]} ({message})"
+    raise AttributeError(message, name=name, obj=sys.modules["os"])
+
+
+class _Amender:
+    """Finds the library's modules that have an amendment."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        amend = _AMENDMENTS.get(name)
+        if amend is None:
+            return None
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and spec.origin is not None:
+            spec.loader = _AmendingLoader(name, spec.origin, amend)
+        return spec
+
+
+class _AmendingLoader(SourceFileLoader):
+    def __init__(self, name: str, path: str, amend: Callable[[Any], None]) -> None:
+        super().__init__(name, path)
+        self.amend = amend
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        self.amend(module)
+
+
+# Amendments, each called with the module right after it was executed
+
+
+def _amend_subprocess(module: Any) -> None:
+    def __init__(self: Any, *_args: object, **_kwargs: object) -> None:  # noqa: N807
+        # What the finaliser of a Popen looks at.
+        self._child_created = False
+        raise unsupported(PROCESSES)
+
+    module.Popen.__init__ = __init__
+
+
+def _amend_multiprocessing_process(module: Any) -> None:
+    module.BaseProcess.start = _refusing("start", PROCESSES)
+
+
+def _amend_process_pool(module: Any) -> None:
+    """The pool can be made, as one of threads can; there is nothing in it to submit to."""
+
+    def __init__(self: Any, *_args: object, **_kwargs: object) -> None:  # noqa: N807
+        self._shutdown_thread = False
+
+    def shutdown(self: Any, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._shutdown_thread = True
+
+    module.ProcessPoolExecutor.__init__ = __init__
+    module.ProcessPoolExecutor.submit = _refusing("submit", PROCESSES)
+    module.ProcessPoolExecutor.map = _refusing("map", PROCESSES)
+    module.ProcessPoolExecutor.shutdown = shutdown
+
+
+def _amend_urllib_request(module: Any) -> None:
+    """Without `ssl` an https address would be one of an unknown type, which is not the reason."""
+    unknown_open = module.UnknownHandler.unknown_open
+
+    def known_open(self: Any, request: Any) -> Any:
+        if request.type == "https":
+            raise module.URLError(no_network())
+        return unknown_open(self, request)
+
+    module.UnknownHandler.unknown_open = known_open
+
+
+_AMENDMENTS: dict[str, Callable[[Any], None]] = {
+    "concurrent.futures.process": _amend_process_pool,
+    "multiprocessing.process": _amend_multiprocessing_process,
+    "subprocess": _amend_subprocess,
+    "urllib.request": _amend_urllib_request,
+}

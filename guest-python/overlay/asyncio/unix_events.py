@@ -1,0 +1,112 @@
+"""asyncio's event loop in a sandbox: callbacks and timers, no I/O to wait for.
+
+It takes the place of the module for Unix. Waiting is sleeping, which in a sandbox with the default clock takes
+no time. When no timer is set and nothing is ready, nothing can ever happen again; that is an error and no wait.
+"""
+
+import time
+
+from _sandbox import PIPES, PROCESSES, THREADS, no_network, unsupported
+
+from . import base_events, events
+
+__all__ = (
+    "AbstractChildWatcher",
+    "DefaultEventLoopPolicy",
+    "EventLoop",
+    "FastChildWatcher",
+    "MultiLoopChildWatcher",
+    "PidfdChildWatcher",
+    "SafeChildWatcher",
+    "SelectorEventLoop",
+    "ThreadedChildWatcher",
+)
+
+_DEADLOCK = "ppwasm: every coroutine waits for another one and no timer is set, so this would wait for ever"
+
+
+class _Timers:
+    """What the loop waits with, in place of a selector."""
+
+    def select(self, timeout):
+        if timeout is None:
+            raise RuntimeError(_DEADLOCK)
+        if timeout > 0:
+            time.sleep(timeout)
+        return ()
+
+
+class SandboxEventLoop(base_events.BaseEventLoop):
+    """An event loop without I/O."""
+
+    def __init__(self, _selector=None):
+        super().__init__()
+        self._selector = _Timers()
+
+    def _process_events(self, event_list):
+        """No event comes from outside."""
+
+    def _write_to_self(self):
+        """Nothing has to be woken: there is no other thread."""
+
+    def run_in_executor(self, executor, func, *args):
+        if executor is None:
+            raise RuntimeError(THREADS)
+        return super().run_in_executor(executor, func, *args)
+
+    async def shutdown_default_executor(self, timeout=None):
+        """There is none."""
+
+    async def _no_network(self, *_args, **_kwargs):
+        raise no_network()
+
+    async def _no_pipes(self, *_args, **_kwargs):
+        raise unsupported(PIPES)
+
+    async def _no_processes(self, *_args, **_kwargs):
+        raise unsupported(PROCESSES)
+
+    create_connection = create_server = create_datagram_endpoint = connect_accepted_socket = _no_network
+    create_unix_connection = create_unix_server = start_tls = sendfile = _no_network
+    getaddrinfo = getnameinfo = _no_network
+    sock_recv = sock_recv_into = sock_recvfrom = sock_recvfrom_into = sock_sendall = sock_sendto = _no_network
+    sock_connect = sock_accept = sock_sendfile = _no_network
+    connect_read_pipe = connect_write_pipe = _no_pipes
+    subprocess_exec = subprocess_shell = _no_processes
+
+
+class _DefaultEventLoopPolicy(events.BaseDefaultEventLoopPolicy):
+    """Makes event loops of this module."""
+
+    _loop_factory = SandboxEventLoop
+
+
+class AbstractChildWatcher:
+    """A watcher of child processes, which cannot be there."""
+
+    def __init__(self):
+        raise unsupported(PROCESSES)
+
+
+class SafeChildWatcher(AbstractChildWatcher):
+    """See `AbstractChildWatcher`."""
+
+
+class FastChildWatcher(AbstractChildWatcher):
+    """See `AbstractChildWatcher`."""
+
+
+class PidfdChildWatcher(AbstractChildWatcher):
+    """See `AbstractChildWatcher`."""
+
+
+class MultiLoopChildWatcher(AbstractChildWatcher):
+    """See `AbstractChildWatcher`."""
+
+
+class ThreadedChildWatcher(AbstractChildWatcher):
+    """See `AbstractChildWatcher`."""
+
+
+SelectorEventLoop = EventLoop = SandboxEventLoop
+DefaultEventLoopPolicy = _DefaultEventLoopPolicy

@@ -1,0 +1,5 @@
+"""`ensurepip` in a sandbox: nothing can be installed."""
+
+from _sandbox import absent
+
+raise absent("ensurepip", "a sandbox's library is fixed when the guest is built")

@@ -1,0 +1,5 @@
+"""`idlelib` in a sandbox: there is no display to open a window on."""
+
+from _sandbox import absent
+
+raise absent("idlelib", "a sandbox has no display")
