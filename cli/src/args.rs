@@ -1,0 +1,188 @@
+//! The command line as clap sees it. What it means is `settings`' and the commands'.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::Styles;
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use crate::exit_code;
+use crate::units::{Moment, Range, Size, Time};
+
+/// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "ppwasm", version, styles = Styles::plain(), disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a Python function or script, once or once per item, over the cores of this machine
+    #[command(after_help = exit_code::HELP)]
+    Submit(Box<Submit>),
+    /// Say what this machine has for running sandboxes, and what falls back
+    Doctor(Doctor),
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Write ppwasm.1 and a page for each command into this directory
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// How a command tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people: one line per result, as Python's repr()
+    #[default]
+    Human,
+    /// One JSON document
+    Json,
+}
+
+/// `ppwasm doctor`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Doctor {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Output,
+}
+
+/// `ppwasm submit`.
+#[derive(Debug, ClapArgs)]
+#[command(group(ArgGroup::new("items").args(["range", "each_line", "from_json"])))]
+pub(crate) struct Submit {
+    /// A Python file, and the function in it to call; without one the file runs as a script
+    #[arg(value_name = "FILE[:FUNC]", value_hint = ValueHint::FilePath)]
+    pub target: PathBuf,
+
+    /// Arguments of each call, as JSON where they parse and else as strings; of a script, sys.argv[1:]
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    pub args: Vec<String>,
+
+    /// Keyword arguments of each call: a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub kwargs: Option<String>,
+
+    /// One task per whole number from A to B, both included; it is the first argument, before ARG
+    #[arg(
+        long,
+        value_name = "A-B[:STEP]",
+        help_heading = "Tasks",
+        allow_hyphen_values = true
+    )]
+    pub range: Option<Range>,
+
+    /// One task per line of FILE (- is standard input); the line, a str, is the first argument
+    #[arg(long, value_name = "FILE", help_heading = "Tasks", value_hint = ValueHint::FilePath)]
+    pub each_line: Option<PathBuf>,
+
+    /// One task per element of the JSON array in FILE (- is standard input); the element is the first argument
+    #[arg(long, value_name = "FILE", help_heading = "Tasks", value_hint = ValueHint::FilePath)]
+    pub from_json: Option<PathBuf>,
+
+    /// Run the other tasks too when one fails
+    #[arg(long, help_heading = "Tasks")]
+    pub keep_going: bool,
+
+    /// Put a file or directory, read-only, into each sandbox's working directory, as its own name or as NAME
+    #[arg(
+        long = "input",
+        value_name = "PATH[=NAME]",
+        help_heading = "What tasks see"
+    )]
+    pub inputs: Vec<PathBuf>,
+
+    /// Give each task standard input: FILE, or without one what this command gets on its own
+    #[arg(
+        long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-",
+        help_heading = "What tasks see", value_hint = ValueHint::FilePath
+    )]
+    pub stdin: Option<PathBuf>,
+
+    /// Also ship this module or package; those beside FILE that it imports are shipped anyway
+    #[arg(long = "module", value_name = "PATH", help_heading = "What tasks see", value_hint = ValueHint::AnyPath)]
+    pub modules: Vec<PathBuf>,
+
+    /// Give tasks the real clock and real randomness instead of repeatable ones
+    #[arg(long, help_heading = "What tasks see")]
+    pub real_time: bool,
+
+    /// Start the tasks' clock at this time instead of now: milliseconds since 1970, or 2026-12-01T09:30:00Z
+    #[arg(
+        long,
+        value_name = "TIME",
+        help_heading = "What tasks see",
+        conflicts_with = "real_time"
+    )]
+    pub submit_time: Option<Moment>,
+
+    /// The job's identity, which random streams follow from: 32 hex digits [default: from file and arguments]
+    #[arg(long, value_name = "HEX", help_heading = "What tasks see")]
+    pub job_id: Option<ppwasm_proto::JobId>,
+
+    /// Run so many tasks at a time, 1 to 1024 [default: one per core]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub slots: Option<u16>,
+
+    /// Memory of a task, 64MiB to 4GiB [default: 512MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
+    pub memory: Option<Size>,
+
+    /// Time that a task may take, sleeping included [default: 1h]
+    #[arg(long, value_name = "DURATION", help_heading = "Limits of each task")]
+    pub time_limit: Option<Time>,
+
+    /// Time that a task may compute [default: the time limit]
+    #[arg(long, value_name = "DURATION", help_heading = "Limits of each task")]
+    pub cpu_time_limit: Option<Time>,
+
+    /// Bytes that a task may print, on standard output and error each [default: 16MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
+    pub output_limit: Option<Size>,
+
+    /// Bytes of a task's result or exception [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
+    pub result_limit: Option<Size>,
+
+    /// Bytes that a task may write to files [default: 256MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
+    pub scratch: Option<Size>,
+
+    /// Files and directories that a task may make [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits of each task")]
+    pub scratch_files: Option<u64>,
+
+    /// How to print results
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub output: Output,
+
+    /// Print results and errors only: no progress, no notes, nothing of what functions print
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        super::Args::command().debug_assert();
+    }
+}

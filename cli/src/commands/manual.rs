@@ -1,0 +1,56 @@
+//! `ppwasm completions` and `ppwasm man`: what clap knows, for shells and readers.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::Args;
+use crate::exit_code::ExitCode;
+use crate::failure::{Because, Result};
+use crate::job::closed;
+
+/// Prints a shell's completion script.
+pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "ppwasm", &mut script);
+    print(&script)
+}
+
+/// Prints the manual page, or writes it and those of the commands into a directory.
+pub(crate) fn man(dir: Option<&Path>) -> Result<ExitCode> {
+    let mut command = Args::command();
+    command.build();
+    let Some(dir) = dir else {
+        return print(&page(command)?);
+    };
+    std::fs::create_dir_all(dir).usage(format!("--dir: could not create {}", dir.display()))?;
+    let commands: Vec<_> = command.get_subcommands().cloned().collect();
+    for command in std::iter::once(command).chain(commands) {
+        let name = command
+            .get_display_name()
+            .unwrap_or(command.get_name())
+            .to_owned();
+        let path = dir.join(format!("{name}.1"));
+        let written = std::fs::write(&path, page(command)?);
+        written.usage(format!("--dir: could not write {}", path.display()))?;
+    }
+    Ok(ExitCode::Succeeded)
+}
+
+fn page(command: clap::Command) -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .machine("could not make the manual page")?;
+    Ok(page)
+}
+
+fn print(bytes: &[u8]) -> Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(closed)?;
+    Ok(ExitCode::Succeeded)
+}

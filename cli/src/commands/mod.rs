@@ -1,0 +1,19 @@
+//! The commands.
+
+mod doctor;
+mod manual;
+mod submit;
+
+use crate::args::Command;
+use crate::exit_code::ExitCode;
+use crate::failure::Result;
+
+/// Carries out a command.
+pub(crate) fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Submit(args) => submit::submit(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
+    }
+}

@@ -1,0 +1,281 @@
+//! For people: results on standard output, one `repr()` per line; everything else on standard error.
+
+use std::io::{self, BufWriter, IsTerminal, StderrLock, StdoutLock, Write};
+use std::sync::mpsc::SyncSender;
+
+use ppwasm_host::wasi::{Sink, Stream};
+use ppwasm_host::{LoadError, Report};
+use ppwasm_proto::Outcome;
+
+use super::{Header, Printer, load_error, words};
+use crate::exit_code::ExitCode;
+use crate::job::{Ended, Event, Summary};
+use crate::units::Time;
+use crate::visible::{self, Copier, Escaper};
+
+/// Failed tasks whose traceback is shown.
+const TRACEBACKS_MAX: u64 = 10;
+/// Failed tasks that are named.
+const FAILURES_MAX: u64 = 100;
+
+/// Prints for people.
+pub(crate) struct Human {
+    out: Copier<BufWriter<StdoutLock<'static>>>,
+    /// Whether there is one task only, whose output has been shown as it came.
+    is_one: bool,
+    is_script: bool,
+    is_quiet: bool,
+    /// Whether results after the first failure are left out: which of them there are is chance.
+    ends_at_failure: bool,
+    /// Whether to tell how it went when all went well.
+    tells_success: bool,
+    file: String,
+    failed: u64,
+}
+
+/// What is to be printed and how.
+pub(crate) struct Style {
+    /// There is one task only, whose output has been shown as it came.
+    pub is_one: bool,
+    /// The file runs as a script.
+    pub is_script: bool,
+    /// Results and errors only.
+    pub is_quiet: bool,
+    /// All tasks run also when one fails.
+    pub keep_going: bool,
+    /// Tell also of success.
+    pub tells_success: bool,
+}
+
+impl Human {
+    /// A printer to standard output and error.
+    pub(crate) fn new(style: &Style) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        Self {
+            out: Copier::with(
+                BufWriter::with_capacity(64 << 10, stdout.lock()),
+                is_terminal,
+            ),
+            is_one: style.is_one,
+            is_script: style.is_script,
+            is_quiet: style.is_quiet,
+            ends_at_failure: !style.keep_going,
+            tells_success: style.tells_success,
+            file: String::new(),
+            failed: 0,
+        }
+    }
+
+    /// What the task printed, unless it has been shown as it came.
+    fn show_output(&mut self, number: u64, report: &Report) -> io::Result<()> {
+        if self.is_one {
+            return Ok(());
+        }
+        if self.is_script {
+            self.out.copy(&report.stdout)?;
+        } else if !self.is_quiet {
+            show_lines(number, &report.stdout);
+        }
+        if self.is_script || !self.is_quiet {
+            show_lines(number, &report.stderr);
+        }
+        Ok(())
+    }
+
+    fn show_result(&mut self, report: &Report, number: u64) -> io::Result<()> {
+        let Outcome::Succeeded { value } = &report.outcome else {
+            return Ok(());
+        };
+        match value.decode() {
+            Ok(value) => self.out.copy((value.to_python_repr() + "\n").as_bytes()),
+            Err(error) => {
+                let what = format!("gave a result that cannot be read: {error}");
+                self.say(number, &what);
+                Ok(())
+            }
+        }
+    }
+
+    /// One line about a task.
+    fn say(&self, number: u64, what: &str) {
+        let subject = if self.is_one {
+            "error: the task".into()
+        } else {
+            format!("task {number}")
+        };
+        visible::note(&format!("{subject} {}", visible::line(what)));
+    }
+
+    fn show_failure(&mut self, ended: &Ended) {
+        self.failed += 1;
+        if self.failed > FAILURES_MAX {
+            if self.failed == FAILURES_MAX + 1 {
+                visible::note("further failures are not shown; --output json has them all");
+            }
+            return;
+        }
+        let number = ended.number;
+        let report = match &ended.result {
+            Ok(report) => report,
+            Err(error) => {
+                let error = anyhow::Error::msg(error.to_string());
+                return self.say(
+                    number,
+                    &format!("could not be run on this machine: {error:#}"),
+                );
+            }
+        };
+        let Outcome::Raised(exception) = &report.outcome else {
+            let what = words::fault(&report.outcome).unwrap_or_default();
+            return self.say(number, &what);
+        };
+        if let (true, Some(code)) = (self.is_script, exception.exit_code) {
+            // As for Python's own, its exit code says it.
+            if !self.is_one {
+                self.say(number, &format!("exited with code {code}"));
+            }
+            return;
+        }
+        let name = visible::line(&exception.type_name);
+        if self.failed > TRACEBACKS_MAX {
+            self.say(number, &format!("raised {name}: {}", exception.message));
+            return;
+        }
+        if !self.is_one {
+            self.say(number, &format!("raised {name}"));
+        }
+        let traceback = exception.traceback.trim_end();
+        visible::note(&visible::text(traceback));
+    }
+}
+
+impl Printer for Human {
+    fn begin(&mut self, header: &Header) -> io::Result<()> {
+        self.file = header.file.clone();
+        Ok(())
+    }
+
+    fn not_loaded(&mut self, error: &LoadError, _: ExitCode) -> io::Result<()> {
+        visible::note(&visible::text(&load_error(error, &self.file).1));
+        Ok(())
+    }
+
+    fn task(&mut self, ended: &Ended) -> io::Result<()> {
+        let is_after_failure = self.ends_at_failure && self.failed > 0;
+        if is_after_failure {
+            return Ok(());
+        }
+        let succeeded = ended.code(self.is_script) == ExitCode::Succeeded;
+        if let Ok(report) = &ended.result {
+            self.show_output(ended.number, report)?;
+            if succeeded && !self.is_script {
+                self.show_result(report, ended.number)?;
+            }
+        }
+        if !succeeded {
+            // So that the two streams are in order where they meet.
+            self.out.flush()?;
+            self.show_failure(ended);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        self.out.flush()?;
+        let is_good = summary.failed() == 0 && summary.signal.is_none();
+        let is_told = if is_good {
+            self.tells_success
+        } else {
+            !self.is_one || summary.signal.is_some()
+        };
+        if is_told && !self.is_quiet {
+            visible::note(&told(summary));
+        }
+        Ok(())
+    }
+}
+
+/// A summary as one line.
+fn told(summary: &Summary) -> String {
+    let tasks = if summary.tasks == 1 {
+        "1 task".into()
+    } else {
+        format!("{} tasks", summary.tasks)
+    };
+    let time = Time(summary.wall_time);
+    let parts = [
+        (summary.succeeded, "succeeded"),
+        (summary.raised, "raised an exception"),
+        (summary.limit_exceeded, "went past a limit"),
+        (summary.trapped, "stopped"),
+        (summary.not_run, "could not be run"),
+        (summary.cancelled, "cancelled"),
+    ];
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let why = if summary.signal.is_some() {
+        "cancelled: "
+    } else {
+        ""
+    };
+    format!("{why}{tasks} in {time}: {}", parts.join(", "))
+        .trim_end_matches([':', ' '])
+        .to_owned()
+}
+
+/// Shows lines of a task's output on standard error, each with the task's number before it.
+fn show_lines(number: u64, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let mut err = io::stderr().lock();
+    let is_terminal = err.is_terminal();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    for line in bytes.split(|byte| *byte == b'\n') {
+        // That nobody reads it is no reason to stop.
+        let _ = show_line(&mut err, number, line, is_terminal);
+    }
+}
+
+fn show_line(
+    err: &mut StderrLock<'_>,
+    number: u64,
+    line: &[u8],
+    is_terminal: bool,
+) -> io::Result<()> {
+    let mut shown = format!("task {number}: ").into_bytes();
+    if is_terminal {
+        let mut escaper = Escaper::default();
+        shown.extend_from_slice(escaper.piece(line).as_bytes());
+        shown.extend_from_slice(escaper.end().as_bytes());
+    } else {
+        shown.extend_from_slice(line);
+    }
+    shown.push(b'\n');
+    err.write_all(&shown)
+}
+
+/// Shows the output of a job's only task as it comes: a script's where it belongs, a function's on standard
+/// error.
+pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
+    let mut out = Copier::new(io::stdout());
+    let mut err = Copier::new(io::stderr());
+    let mut is_closed = false;
+    Box::new(move |stream, bytes| {
+        if stream == Stream::Stderr || !is_script {
+            let _ = err.copy(bytes);
+        } else if !is_closed && out.copy(bytes).and_then(|()| out.flush()).is_err() {
+            is_closed = true;
+            // The loop that reads events ends the command.
+            let _ = events.try_send(Event::OutputClosed);
+        }
+    })
+}
