@@ -5,9 +5,28 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether what tasks printed has left the terminal's line, or that of standard error, unfinished.
+static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Notes that these bytes of a task have gone where our own lines go.
+pub(crate) fn line_is_open(bytes: &[u8]) {
+    if let Some(last) = bytes.last() {
+        LINE_IS_OPEN.store(*last != b'\n', Ordering::Relaxed);
+    }
+}
+
+/// Has what comes next start on a line of its own.
+pub(crate) fn end_line() {
+    if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
+        let _ = writeln!(io::stderr().lock());
+    }
+}
 
 /// Prints a line of ours to standard error. That nobody reads it is no reason to stop.
 pub(crate) fn note(line: &str) {
+    end_line();
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -134,6 +153,11 @@ impl<W: Write> Copier<W> {
             to,
             escaper: is_terminal.then(Escaper::default),
         }
+    }
+
+    /// Whether the destination is a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.escaper.is_some()
     }
 
     /// Copies a piece.

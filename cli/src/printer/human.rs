@@ -1,6 +1,6 @@
 //! For people: results on standard output, one `repr()` per line; everything else on standard error.
 
-use std::io::{self, BufWriter, IsTerminal, StderrLock, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Stderr, StderrLock, Stdout, Write};
 use std::sync::mpsc::SyncSender;
 
 use ppwasm_host::wasi::{Sink, Stream};
@@ -20,7 +20,7 @@ const FAILURES_MAX: u64 = 100;
 
 /// Prints for people.
 pub(crate) struct Human {
-    out: Copier<BufWriter<StdoutLock<'static>>>,
+    out: Copier<BufWriter<Stdout>>,
     /// Whether there is one task only, whose output has been shown as it came.
     is_one: bool,
     is_script: bool,
@@ -54,7 +54,7 @@ impl Human {
         let is_terminal = stdout.is_terminal();
         Self {
             out: Copier::with(
-                BufWriter::with_capacity(64 << 10, stdout.lock()),
+                BufWriter::with_capacity(64 << 10, stdout),
                 is_terminal,
             ),
             is_one: style.is_one,
@@ -88,7 +88,12 @@ impl Human {
             return Ok(());
         };
         match value.decode() {
-            Ok(value) => self.out.copy((value.to_python_repr() + "\n").as_bytes()),
+            Ok(value) => {
+                if self.out.is_terminal() {
+                    visible::end_line();
+                }
+                self.out.copy((value.to_python_repr() + "\n").as_bytes())
+            }
             Err(error) => {
                 let what = format!("gave a result that cannot be read: {error}");
                 self.say(number, &what);
@@ -186,6 +191,7 @@ impl Printer for Human {
     }
 
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        self.out.end()?;
         self.out.flush()?;
         let is_good = summary.failed() == 0 && summary.signal.is_none();
         let is_told = if is_good {
@@ -263,19 +269,46 @@ fn show_line(
     err.write_all(&shown)
 }
 
-/// Shows the output of a job's only task as it comes: a script's where it belongs, a function's on standard
-/// error.
-pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
-    let mut out = Copier::new(io::stdout());
-    let mut err = Copier::new(io::stderr());
-    let mut is_closed = false;
-    Box::new(move |stream, bytes| {
-        if stream == Stream::Stderr || !is_script {
-            let _ = err.copy(bytes);
-        } else if !is_closed && out.copy(bytes).and_then(|()| out.flush()).is_err() {
-            is_closed = true;
-            // The loop that reads events ends the command.
-            let _ = events.try_send(Event::OutputClosed);
+/// The output of a job's only task, shown as it comes.
+struct Live {
+    out: Copier<Stdout>,
+    err: Copier<Stderr>,
+    is_script: bool,
+    events: SyncSender<Event>,
+    is_closed: bool,
+}
+
+impl Live {
+    /// A script's output goes where it belongs, a function's to standard error.
+    fn show(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stderr || !self.is_script {
+            // That nobody reads it is no reason to stop.
+            let _ = self.err.copy(bytes);
+            visible::line_is_open(bytes);
+        } else if !self.is_closed {
+            let copied = self.out.copy(bytes).and_then(|()| self.out.flush());
+            self.is_closed = copied.is_err();
+            if self.out.is_terminal() {
+                visible::line_is_open(bytes);
+            }
         }
-    })
+        if self.is_closed {
+            // The loop that reads events ends the command.
+            let _ = self.events.try_send(Event::OutputClosed);
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.err.end().and_then(|()| self.out.end());
+        let _ = self.out.flush();
+    }
+}
+
+/// Shows the output of a job's only task as it comes.
+pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
+    let (out, err) = (Copier::new(io::stdout()), Copier::new(io::stderr()));
+    let mut live = Live { out, err, is_script, events, is_closed: false };
+    Box::new(move |stream, bytes| live.show(stream, bytes))
 }

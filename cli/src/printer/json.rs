@@ -1,6 +1,6 @@
 //! For programs: one JSON document, written as tasks end. `docs/cli-json.md` describes it.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 
 use ppwasm_host::{LoadError, Report};
 use ppwasm_proto::{Exception, Limits, Outcome, TrapCause, Value};
@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 
 /// Prints JSON.
 pub(crate) struct Json {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Stdout>,
     is_script: bool,
     has_tasks: bool,
 }
@@ -119,7 +119,7 @@ struct Counts {
 impl Json {
     /// A printer to standard output.
     pub(crate) fn new(is_script: bool) -> Self {
-        let out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        let out = BufWriter::with_capacity(64 << 10, io::stdout());
         Self {
             out,
             is_script,
