@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from _ppwasm import bundle, failures
 from _ppwasm.seeding import Seeding
 from _ppwasm.value_reader import Reader
-from _ppwasm.values import Classes, MalformedValue, encode
+from _ppwasm.values import Classes, MalformedValue, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def call(request: bytes) -> bytes:
         for generator in _generators:
             generator.seed()
         args, kwargs = _read_call(request)
-        reply = _RETURNED + encode(_function(*args, **kwargs), _classes)
+        reply = encode(_function(*args, **kwargs), _classes, "result", _RETURNED)
     except BaseException as error:
         reply = _failed(error)
     try:
@@ -300,14 +300,11 @@ def _run_as_main(code: CodeType, file: bundle.File) -> None:
 # Calling
 
 
-def _read_call(request: bytes) -> tuple[list[object], dict[str, object]]:
-    reader = Reader(request, _classes)
-    parts = reader.value(_ENVELOPE_LEVELS)
-    if reader.position != len(request):
-        raise MalformedValue("bytes left over", reader.position)
-    match parts:
-        case [list() as args, dict() as kwargs]:
-            return args, kwargs
+def _read_call(request: bytes) -> list[Any]:
+    """The list of args and kwargs."""
+    parts: Any = decode(request, _classes, _ENVELOPE_LEVELS)
+    if type(parts) is list and len(parts) == 2 and type(parts[0]) is list and type(parts[1]) is dict:
+        return parts
     raise MalformedValue("a call is [args, kwargs]", 0)
 
 

@@ -52,7 +52,7 @@ class Reader:
         if major == _MAP:
             return self.mapping(argument, depth, start)
         if major == _TAG:
-            read = _BY_TAG.get(argument)
+            read = BY_TAG.get(argument)
             if read is None:
                 raise MalformedValue(f"unknown tag {argument}", start)
             return read(self, depth, start)
@@ -471,7 +471,7 @@ def _typed_array(code: str) -> Callable[[Reader, int, int], object]:
     return lambda reader, _depth, start: reader.read_array(code, reader.content_bytes(start), start)
 
 
-_BY_TAG: dict[int, Callable[[Reader, int, int], object]] = {
+BY_TAG: dict[int, Callable[[Reader, int, int], object]] = {
     0: Reader.read_datetime,
     2: Reader.read_bignum,
     3: Reader.read_negative_bignum,

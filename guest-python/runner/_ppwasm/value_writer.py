@@ -38,7 +38,7 @@ class Writer:
 
     def value(self, value: object, depth: int) -> None:
         """Appends one value; `depth` arrays and maps are open around it."""
-        write = _BY_TYPE.get(type(value))
+        write = BY_TYPE.get(type(value))
         if write is None:
             write = method_for(type(value))
         write(self, value, depth)
@@ -186,7 +186,7 @@ class Writer:
         self.items(value, len(value), depth, value)
 
     def write_dict(self, value: dict[Any, object], depth: int) -> None:
-        self.mapping(value, depth, value, _step_to_key)
+        self.mapping(value, depth, value, step_to_key)
 
     def write_set(self, value: set[object], depth: int) -> None:
         self.head(6, 258)
@@ -314,7 +314,7 @@ class Writer:
         self.open(4, 3, depth)
         self.write_str(name, depth)
         self.value(extra, depth)
-        self.mapping(value, depth + 1, value, _step_to_key)
+        self.mapping(value, depth + 1, value, step_to_key)
 
     # Instances of classes that are named by module and qualified name
 
@@ -371,7 +371,7 @@ class Writer:
 
 type _Write = Callable[[Writer, Any, int], None]
 
-_BY_TYPE: dict[type, _Write] = {
+BY_TYPE: dict[type, _Write] = {
     type(None): Writer.write_none,
     bool: Writer.write_bool,
     int: Writer.write_int,
@@ -473,7 +473,7 @@ def described(value: object) -> str:
         return advice
     name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
     for base in cls.__mro__[1:-1]:
-        if base in _BY_TYPE or (base.__module__, base.__qualname__) in _BY_NAME:
+        if base in BY_TYPE or (base.__module__, base.__qualname__) in _BY_NAME:
             return f"is an instance of {name}, a subclass of {base.__qualname__}"
     return f"is an instance of {name}"
 
@@ -499,7 +499,7 @@ _ADVICE = {
 _STEP_LENGTH_MAX = 80
 
 
-def _step_to_key(key: object) -> str:
+def step_to_key(key: object) -> str:
     """The key in brackets, without running any code of the user's."""
     if type(key) is str:
         text = f'"{key}"' if key.isprintable() and '"' not in key and "\\" not in key else repr(key)
