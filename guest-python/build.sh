@@ -42,6 +42,11 @@ done
 # In the order in which they depend on each other.
 use_cache "$cache_root"
 find_toolchain
-compute_keys sysroot source c_sources packages native libraries cpython module stdlib tests library guest
+compute_keys sysroot source c_sources packages native libraries cpython module stdlib tests
+need module
+need stdlib
+need tests
+# Only now, because the runner may have been edited in the minutes that the module took.
+compute_keys library guest
 need guest
 deliver "$output"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "tools"))
 
-from wasm_module import CUSTOM, START, Limits, Module
+from wasm_module import CUSTOM, START, Limits, Malformed, Module
 
 WASI = "wasi_snapshot_preview1"
 STACK_POINTER = "__stack_pointer"
@@ -46,16 +46,21 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the file of imports instead of comparing")
     arguments = parser.parse_args()
 
-    module = Module(arguments.module.read_bytes())
-    opcodes = module.opcodes()
-    broken = [*_interface(module), *_state(module), *_instructions(opcodes)]
+    try:
+        module = Module(arguments.module.read_bytes())
+        opcodes = module.opcodes()
+        broken = [*_interface(module), *_state(module), *_instructions(opcodes)]
+    except (Malformed, IndexError, KeyError) as error:
+        print(f"{arguments.module}: not a module that this checker can read: {error!r}", file=sys.stderr)
+        return 1
     if arguments.imports:
         broken += _imports_file(module, arguments.imports, arguments.update)
     for rule in broken:
         print(f"{arguments.module}: {rule}", file=sys.stderr)
     if not broken:
-        size, functions = len(module.data), len(module.function_types())
-        print(f"{arguments.module}: keeps the rules; {size:,} bytes, {functions:,} functions, {sum(opcodes.values()):,} instructions")
+        size, functions, instructions = len(module.data), len(module.function_types()), sum(opcodes.values())
+        sizes = f"{size:,} bytes, {functions:,} functions, {instructions:,} instructions"
+        print(f"{arguments.module}: keeps the rules; {sizes}")
     return 1 if broken else 0
 
 

@@ -35,6 +35,7 @@ static PyObject *runner_function(PyObject *runner, const char *name);
 static int collect_and_freeze(void);
 static int64_t answer(PyObject *function, int32_t len);
 static int64_t failure(void);
+static void flush(const char *stream_name);
 static int64_t packed(const void *address, size_t len);
 
 EXPORT("ppwasm_start") int32_t ppwasm_start(void)
@@ -246,6 +247,8 @@ static int64_t failure(void)
         return 0;
     }
     const char *type = Py_TYPE(exception)->tp_name;
+    flush("stdout");
+    flush("stderr");
     PyObject *message = PyObject_Str(exception);
     const char *text = message != NULL ? PyUnicode_AsUTF8(message) : NULL;
     if (text == NULL) {
@@ -271,6 +274,15 @@ static int64_t failure(void)
     Py_XDECREF(message);
     Py_DECREF(exception);
     return packed(failure_reply, (size_t)(at - failure_reply));
+}
+
+/* The runner flushes before it returns; this is for when it did not get there. */
+static void flush(const char *stream_name)
+{
+    PyObject *stream = PySys_GetObject(stream_name);
+    PyObject *done = stream != NULL ? PyObject_CallMethod(stream, "flush", NULL) : NULL;
+    Py_XDECREF(done);
+    PyErr_Clear();
 }
 
 static int64_t packed(const void *address, size_t len)

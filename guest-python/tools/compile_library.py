@@ -10,8 +10,11 @@ import _imp
 import importlib.util
 import os
 import sys
-from importlib import _bootstrap_external as loader
+from importlib import _bootstrap_external
+from typing import Any
 
+# What py_compile uses for hash-based files; not told to type checkers.
+loader: Any = _bootstrap_external
 GUEST_ROOT = "/lib/python3.13"
 
 
@@ -37,7 +40,7 @@ def _compile(folder: str, name: str, root: str, lenient: bool) -> None:
         if lenient:
             return
         sys.exit(f"{path}: {error}")
-    source_hash = _imp.source_hash(importlib.util._RAW_MAGIC_NUMBER, source)
+    source_hash = _imp.source_hash(int.from_bytes(importlib.util.MAGIC_NUMBER, "little"), source)
     data = loader._code_to_hash_pyc(code, source_hash, checked=False)
     cache = os.path.join(folder, "__pycache__")
     os.makedirs(cache, exist_ok=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 MAGIC = b"\0asm\x01\0\0\0"
 CUSTOM, TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, START, ELEMENT, CODE, DATA = range(12)
 SECTION_NAMES = (
-    "custom type import function table memory global export start element code data data-count tag".split()
+    *("custom", "type", "import", "function", "table", "memory", "global"),
+    *("export", "start", "element", "code", "data", "data-count", "tag"),
 )
 KINDS = ("func", "table", "memory", "global", "tag")
 VALUE_TYPES = {0x7F: "i32", 0x7E: "i64", 0x7D: "f32", 0x7C: "f64", 0x7B: "v128", 0x70: "funcref", 0x6F: "externref"}
@@ -281,7 +282,7 @@ def _skip_instruction(reader: Reader) -> int:
     opcode = data[reader.at]
     at = reader.at + 1
     layout = _LAYOUTS[opcode]
-    if layout == _LEB or layout == _MEMORY_ACCESS or layout == _BLOCK_TYPE:
+    if layout in (_LEB, _MEMORY_ACCESS, _BLOCK_TYPE):
         if layout == _MEMORY_ACCESS:
             while data[at] >= 0x80:
                 at += 1
