@@ -9,7 +9,7 @@ use super::stdio::Stream;
 use super::types::{fdflags, rights};
 
 /// The largest offset in a file.
-const OFFSET_MAX: u64 = i64::MAX.cast_unsigned();
+pub(crate) const OFFSET_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// The part of a file from `offset` on; nothing past its end.
 fn tail(contents: &[u8], offset: u64) -> &[u8] {
@@ -104,6 +104,7 @@ impl Wasi {
                 buffers
                     .each::<super::Fail>(memory, |data| Ok(capture.write(data, sink.as_mut())?))?;
             }
+            Open::File(_) if buffers.total == 0 => {}
             Open::File(node) => {
                 let offset = if descriptor.flags & fdflags::APPEND == 0 {
                     descriptor.offset

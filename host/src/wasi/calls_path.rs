@@ -203,7 +203,7 @@ impl Wasi {
                 }
                 if writes || truncates {
                     let inode = Fs::writable(node)?;
-                    if truncates && self.fs.stat(node)?.size > 0 {
+                    if truncates {
                         let now = self.now();
                         self.fs.scratch_mut().set_size(inode, 0, now)?;
                     }

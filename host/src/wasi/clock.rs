@@ -11,7 +11,7 @@ use super::errno::{Errno, Interrupted};
 /// By how much virtual time moves at each reading, unless the host says otherwise: 1 µs.
 pub const STEP_NS: u64 = 1_000;
 
-/// The longest single sleep in real time; longer ones are slept in pieces by the guest's own retries.
+/// The longest sleep in real time: a year. A longer one ends early.
 const SLEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Sleeps for a guest that runs in real time.

@@ -109,9 +109,10 @@ impl Descriptors {
         ])
     }
 
-    /// Descriptors by number, as saved.
+    /// Descriptors by number, as saved; `None` when there are too many or the last one is a gap.
     pub(crate) fn from_slots(slots: Vec<Option<Descriptor>>) -> Option<Self> {
-        (slots.len() <= DESCRIPTORS_MAX).then_some(Self(slots))
+        let good = slots.len() <= DESCRIPTORS_MAX && !matches!(slots.last(), Some(None));
+        good.then_some(Self(slots))
     }
 
     /// Makes these the same as `other`, in place.

@@ -35,6 +35,7 @@ mod calls_io;
 mod calls_misc;
 mod calls_path;
 mod clock;
+mod codec;
 mod errno;
 mod fd;
 pub mod fs;
@@ -45,6 +46,8 @@ mod poll;
 mod random;
 mod snapshot;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::sync::Arc;
@@ -60,7 +63,7 @@ pub use fs::{InputTree, InputTreeError, Library, LibraryError, ScratchLimits, Sh
 pub use poll::SUBSCRIPTIONS_MAX;
 pub use random::Random;
 use random::RandomStream;
-pub use snapshot::{SnapshotError, WasiSnapshot};
+pub use snapshot::{Inconsistency, SnapshotError, WasiSnapshot};
 use stdio::Capture;
 pub use stdio::{OnExceed, Sink, Stream};
 
@@ -120,8 +123,10 @@ pub const FUNCTIONS: [&str; 46] = [
 /// Functions that answer `ENOSYS` whatever they are given.
 pub const NOT_IMPLEMENTED: [&str; 1] = ["proc_raise"];
 
+/// Most bytes of an output stream unless the host says otherwise: 16 MiB.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+
 /// What one job brings into its sandbox, and how much it may put out.
-#[derive(Default)]
 pub struct JobIo {
     /// What standard input gives; then it is at its end.
     pub stdin: SharedBytes,
@@ -145,6 +150,25 @@ pub struct JobIo {
     pub args: Vec<String>,
     /// Environment, as `NAME=value`. None may contain a NUL.
     pub env: Vec<String>,
+}
+
+impl Default for JobIo {
+    /// No input, no arguments, virtual time from 1970 on, a random stream that is the same for all.
+    fn default() -> Self {
+        Self {
+            stdin: SharedBytes::EMPTY,
+            inputs: None,
+            clock: Clock::default(),
+            random: Random::default(),
+            stdout_bytes_max: OUTPUT_BYTES_MAX,
+            stderr_bytes_max: OUTPUT_BYTES_MAX,
+            on_exceed: OnExceed::End,
+            sink: None,
+            scratch: ScratchLimits::default(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
 }
 
 impl std::fmt::Debug for JobIo {

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::Wasi;
+use super::codec::FORMAT;
 use super::fd::{Descriptors, Open};
 use super::fs::{Node, Scratch};
 
@@ -16,8 +17,8 @@ pub struct WasiSnapshot {
     pub(crate) monotonic_ns: u64,
 }
 
-/// A state that cannot be a snapshot.
-#[derive(Debug, Error, PartialEq, Eq)]
+/// A state that cannot be a snapshot, or bytes that hold none.
+#[derive(Debug, Error)]
 pub enum SnapshotError {
     /// A descriptor is open on an input, which other jobs do not have.
     #[error("descriptor {fd} is open on an input of the job")]
@@ -25,6 +26,35 @@ pub enum SnapshotError {
         /// The descriptor.
         fd: usize,
     },
+    /// The bytes are of another version of the format.
+    #[error("WASI snapshot has format {found}, not {FORMAT}")]
+    Format {
+        /// Their version.
+        found: u32,
+    },
+    /// The bytes are not what the format says.
+    #[error("WASI snapshot is malformed")]
+    Malformed(#[from] minicbor::decode::Error),
+    /// The bytes tell of descriptors or files that cannot be.
+    #[error("WASI snapshot is inconsistent: {0}")]
+    Inconsistent(Inconsistency),
+}
+
+/// What is wrong in a snapshot's contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Inconsistency {
+    /// Descriptors.
+    #[error("descriptors")]
+    Descriptors,
+    /// A name, link target or listing in a directory.
+    #[error("directory entries")]
+    Entries,
+    /// The files and directories do not form a tree.
+    #[error("tree of scratch files")]
+    Tree,
+    /// Bytes come after the end.
+    #[error("bytes after the end")]
+    Rest,
 }
 
 impl Default for WasiSnapshot {

@@ -41,7 +41,8 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Capture {
     stream: Stream,
     bytes: Vec<u8>,
-    bytes_max: usize,
+    /// How many more bytes are taken in.
+    room: usize,
     on_exceed: OnExceed,
     exceeded: bool,
 }
@@ -51,7 +52,7 @@ impl Capture {
         Self {
             stream,
             bytes: Vec::new(),
-            bytes_max: 0,
+            room: 0,
             on_exceed: OnExceed::End,
             exceeded: false,
         }
@@ -60,7 +61,7 @@ impl Capture {
     pub(crate) fn reset(&mut self, bytes_max: usize, on_exceed: OnExceed) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
-        self.bytes_max = bytes_max;
+        self.room = bytes_max;
         self.on_exceed = on_exceed;
         self.exceeded = false;
     }
@@ -83,8 +84,8 @@ impl Capture {
         data: &[u8],
         sink: Option<&mut Sink>,
     ) -> Result<(), LimitExceeded> {
-        let room = self.bytes_max.saturating_sub(self.bytes.len());
-        let (kept, dropped) = data.split_at_checked(room).unwrap_or((data, &[]));
+        let (kept, dropped) = data.split_at_checked(self.room).unwrap_or((data, &[]));
+        self.room = self.room.saturating_sub(kept.len());
         self.bytes.extend_from_slice(kept);
         if let (Some(sink), false) = (sink, kept.is_empty()) {
             sink(self.stream, kept);

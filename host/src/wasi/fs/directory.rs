@@ -39,6 +39,21 @@ impl Directory {
         }
     }
 
+    /// A directory with entries as saved, in order; `None` when names or labels do not rise.
+    pub(crate) fn from_entries(entries: Vec<(Arc<str>, u64, u32)>) -> Option<Self> {
+        let mut directory = Self::new(0);
+        for (name, label, inode) in entries {
+            let last = directory.by_label.last_key_value();
+            let rises = last.is_none_or(|(before, (above, _))| *before < label && *above < name);
+            if !rises || label == 0 || label >= LABEL_MAX {
+                return None;
+            }
+            directory.by_name.insert(Arc::clone(&name), label);
+            directory.by_label.insert(label, (name, inode));
+        }
+        Some(directory)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
@@ -64,7 +79,7 @@ impl Directory {
         }
         let label = self.free_label(name).unwrap_or_else(|| {
             self.deal_labels();
-            self.free_label(name).unwrap_or(LABEL_MAX)
+            self.free_label(name).unwrap_or(LABEL_MAX - 1)
         });
         let name: Arc<str> = name.into();
         self.by_name.insert(Arc::clone(&name), label);

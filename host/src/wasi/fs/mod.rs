@@ -20,12 +20,12 @@ mod scratch;
 use std::sync::Arc;
 
 pub use bytes::SharedBytes;
+pub(crate) use directory::Directory;
 pub use input::{INPUT_NODES_MAX, InputTree, InputTreeError};
 pub use library::{LIBRARY_ENTRIES_MAX, Library, LibraryError};
 pub(crate) use path::{Follow, Found};
 pub use scratch::ScratchLimits;
-pub(crate) use scratch::{Body, Scratch};
-use scratch::{TMP, WORK};
+pub(crate) use scratch::{Body, Inode, Scratch, TMP, WORK};
 
 use super::errno::Errno;
 use super::types::{Filestat, Filetype, Times};
