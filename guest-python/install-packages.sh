@@ -14,6 +14,9 @@ want() {
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 has_wasm_runtime() { [[ -f $(clang-"$CLANG_VERSION" --target=wasm32-wasi -print-libgcc-file-name) ]]; }
+# Crates of the 2024 edition need 1.85. Debian 12's own is older, but it has a newer one under another name.
+has_cargo() { printf '%s\n' "cargo 1.85" "$(cargo --version)" | sort --version-sort --check; }
+cargo_package() { (. /etc/os-release && [[ ${VERSION_CODENAME:-} == bookworm ]]) && echo cargo-web || echo cargo; }
 has_headers() { echo '#include <stdio.h>' | cc -E -o /dev/null -; }
 
 if [[ -z ${WASI_SDK_PATH:-} ]]; then
@@ -32,7 +35,7 @@ want util-linux command -v flock
 want diffutils command -v cmp
 want ca-certificates test -d /etc/ssl/certs
 want python3-pip python3 -m pip --version
-want cargo command -v cargo
+want "$(cargo_package)" has_cargo
 # For measurements with wasm-opt; the build itself does not use it.
 want binaryen command -v wasm-opt
 
