@@ -8,6 +8,12 @@ use crate::value::{DecodeError, DecodeErrorKind as Kind, EncodeError, Value};
 /// The version of the bundle's format.
 const FORMAT: u64 = 1;
 
+/// Files in a bundle, at most.
+pub const BUNDLE_FILES_MAX: usize = 10_000;
+
+/// Captured values in a bundle, at most.
+pub const BUNDLE_CAPTURED_MAX: usize = 10_000;
+
 /// Sources, captured values and entry point of a function or script.
 ///
 /// A bundle that exists is valid: modules have usable names, none is there twice, and the entry's is among
@@ -140,6 +146,9 @@ impl FunctionBundle {
         if !is_dotted(&file.module) {
             return Err(BundleError::ModuleName { name: file.module });
         }
+        if self.files.len() == BUNDLE_FILES_MAX {
+            return Err(BundleError::TooManyFiles);
+        }
         if self.files.iter().any(|other| other.module == file.module) {
             return Err(BundleError::DuplicateModule { name: file.module });
         }
@@ -153,18 +162,25 @@ impl FunctionBundle {
     ///
     /// When the value cannot be encoded, or the name is empty or there already.
     pub fn with_captured(
-        mut self,
+        self,
         name: impl Into<String>,
         value: impl Into<Value>,
     ) -> Result<Self, BundleError> {
         let name = name.into();
+        match value.into().encode() {
+            Ok(bytes) => self.with_encoded(name, EncodedValue::from_bytes(bytes)),
+            Err(source) => Err(BundleError::CapturedValue { name, source }),
+        }
+    }
+
+    fn with_encoded(mut self, name: String, value: EncodedValue) -> Result<Self, BundleError> {
+        if self.captured.len() == BUNDLE_CAPTURED_MAX {
+            return Err(BundleError::TooManyCaptured);
+        }
         if name.is_empty() || self.captured.iter().any(|(other, _)| *other == name) {
             return Err(BundleError::CapturedName { name });
         }
-        match value.into().encode() {
-            Ok(bytes) => self.captured.push((name, EncodedValue::from_bytes(bytes))),
-            Err(source) => return Err(BundleError::CapturedValue { name, source }),
-        }
+        self.captured.push((name, value));
         Ok(self)
     }
 
@@ -246,6 +262,9 @@ impl FunctionBundle {
         read_key(&mut reader, 1)?;
         let mut files = Vec::new();
         for _ in 0..reader.expect(cbor::ARRAY)?.argument {
+            if files.len() == BUNDLE_FILES_MAX {
+                return Err(BundleError::TooManyFiles);
+            }
             files.push(read_file(&mut reader)?);
         }
         read_key(&mut reader, 2)?;
@@ -273,13 +292,10 @@ impl FunctionBundle {
         }
         for _ in 0..map.argument {
             let name = reader.text()?.to_owned();
-            if name.is_empty() || self.captured.iter().any(|(other, _)| *other == name) {
-                return Err(BundleError::CapturedName { name });
-            }
             let start = reader.at();
             Value::decode_from(reader)?;
-            self.captured
-                .push((name, EncodedValue::from_bytes(reader.since(start).to_vec())));
+            let value = EncodedValue::from_bytes(reader.since(start).to_vec());
+            self = self.with_encoded(name, value)?;
         }
         Ok(self)
     }
@@ -373,6 +389,12 @@ pub enum BundleError {
         /// The name.
         name: String,
     },
+    /// There are more than [`BUNDLE_FILES_MAX`] files.
+    #[error("the function bundle has more than {BUNDLE_FILES_MAX} files")]
+    TooManyFiles,
+    /// There are more than [`BUNDLE_CAPTURED_MAX`] captured values.
+    #[error("the function bundle has more than {BUNDLE_CAPTURED_MAX} captured values")]
+    TooManyCaptured,
     /// Two files have the same module name.
     #[error("module {name:?} is in the function bundle twice")]
     DuplicateModule {

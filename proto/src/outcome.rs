@@ -1,5 +1,7 @@
 //! How a task ended. An outcome is a fact about the task, never an error of ppwasm.
 
+use std::fmt;
+
 use crate::limits::LimitKind;
 use crate::value::{DecodeError, Value};
 
@@ -80,40 +82,47 @@ pub struct Exception {
     pub exit_code: Option<i64>,
 }
 
-/// What stopped the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+/// What stopped the guest. `Display` tells it to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrapCause {
     /// `os._exit` or C's `exit`: WASI's `proc_exit`.
-    #[error("the process exited with code {code}")]
     Exit {
         /// The exit code.
         code: u32,
     },
     /// `abort()`: the guest executed `unreachable`.
-    #[error("the process aborted")]
     Abort,
     /// C or WebAssembly code recursed past the end of its stack.
-    #[error("the stack overflowed")]
     StackOverflow,
     /// An access outside the linear memory.
-    #[error("memory was accessed out of bounds")]
     MemoryOutOfBounds,
     /// A call through a function pointer that points at no function.
-    #[error("a call went through an invalid function pointer")]
     BadIndirectCall,
     /// A division by zero, or one that overflows, in C code.
-    #[error("an integer division failed")]
     DivisionFailed,
     /// A conversion of a float to an integer failed in C code.
-    #[error("a conversion to an integer failed")]
     ConversionFailed,
     /// The guest broke the interface: its reply is outside its memory or is not a reply.
-    #[error("the guest's reply is not valid")]
     InvalidReply,
     /// The guest had not even the memory to report an error.
-    #[error("the guest ran out of memory while replying")]
     NoReply,
     /// Another trap of WebAssembly.
-    #[error("the guest trapped")]
     Other,
+}
+
+impl fmt::Display for TrapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exit { code } => return write!(f, "the process exited with code {code}"),
+            Self::Abort => "the process aborted",
+            Self::StackOverflow => "the stack overflowed",
+            Self::MemoryOutOfBounds => "memory was accessed out of bounds",
+            Self::BadIndirectCall => "a call went through an invalid function pointer",
+            Self::DivisionFailed => "an integer division failed",
+            Self::ConversionFailed => "a conversion to an integer failed",
+            Self::InvalidReply => "the guest's reply is not valid",
+            Self::NoReply => "the guest ran out of memory while replying",
+            Self::Other => "the guest trapped",
+        })
+    }
 }

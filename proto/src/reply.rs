@@ -1,8 +1,8 @@
 //! The guest's answer to loading and to a call. The guest is not trusted: any bytes may arrive here.
 
-use crate::cbor::{self, Head, Reader};
+use crate::cbor::{self, Reader};
 use crate::outcome::{EncodedValue, Exception};
-use crate::value::{DecodeError, DecodeErrorKind as Kind, Text};
+use crate::value::{DecodeError, DecodeErrorKind as Kind, Text, Value};
 
 /// What the guest answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +82,10 @@ fn read_notes(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
 }
 
 fn read_exit_code(reader: &mut Reader<'_>) -> Result<Option<i64>, DecodeError> {
-    let head = reader.head()?;
-    let code = |head: Head| i64::try_from(head.argument).unwrap_or(-1);
-    match head.major {
-        cbor::UNSIGNED => Ok(Some(code(head))),
-        cbor::NEGATIVE => Ok(Some(i64::try_from(head.argument).map_or(-1, |n| -1 - n))),
-        _ if head.is_null() => Ok(None),
-        _ => Err(Kind::Expected("an integer or null").at(head.at)),
+    let at = reader.at();
+    match Value::decode_from(reader)? {
+        Value::Int(code) => Ok(Some(code.as_i64().unwrap_or(-1))),
+        Value::None => Ok(None),
+        _ => Err(Kind::Expected("an integer or null").at(at)),
     }
 }

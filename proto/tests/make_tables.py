@@ -10,6 +10,7 @@ The bytes come from the runner's encoder, so the table also says that Rust and P
 from __future__ import annotations
 
 import json
+import math
 import random
 import struct
 import sys
@@ -219,6 +220,7 @@ TwoPartError(1, "two")
 ExceptionGroup("several", [ValueError(1), TypeError("t")])
 SystemExit(3)
 StopIteration((1,))
+[1, 2.5, {"k": [None, True, {}]}, ["ä\n\x00\x7f\u2028"]]
 [1, 2.5, {"k": (None, True, b"x")}, Decimal("1.10"), date(2000, 1, 1)]
 """
 
@@ -237,6 +239,19 @@ def sampled() -> list[str]:
     return expressions
 
 
+def is_plain(value: object) -> bool:
+    """Whether Python's json writes the value and reads the same back."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if type(value) is list:
+        return all(map(is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and is_plain(key) for key in value) and all(map(is_plain, value.values()))
+    return value is None or type(value) in (bool, int)
+
+
 def golden_repr() -> None:
     """Writes golden_repr.json."""
     classes = Classes(("golden_classes",))
@@ -244,6 +259,8 @@ def golden_repr() -> None:
     for expression in EXPRESSIONS.strip().splitlines() + sampled():
         value = eval(expression, dict(NAMES))
         row = {"python": expression, "hex": encode(value, classes).hex(), "repr": repr(value)}
+        if is_plain(value):
+            row["json"] = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         rows.append(f"  {json.dumps(row)}")
     (TESTS / "golden_repr.json").write_text("[\n" + ",\n".join(rows) + "\n]\n")
 

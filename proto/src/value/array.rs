@@ -24,7 +24,7 @@ impl Array {
             bytes,
         };
         let is_whole =
-            code.item_sizes().contains(&item_bytes) && array.bytes.len() % item_bytes == 0;
+            code.item_sizes().contains(&item_bytes) && array.bytes.len().is_multiple_of(item_bytes);
         let is_text = |item| match item {
             ArrayItem::CodePoint(point) => point <= u32::from(char::MAX),
             _ => true,

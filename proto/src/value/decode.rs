@@ -12,7 +12,7 @@ const CAPACITY_MAX: u64 = 256;
 impl Value {
     /// The value whose encoding `bytes` is, all of them.
     ///
-    /// The value takes at most 32 times the memory of the bytes, plus a constant.
+    /// Memory grows with the bytes: items of one byte, the worst case, need up to a hundred times as much.
     ///
     /// # Errors
     ///

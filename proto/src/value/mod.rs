@@ -48,7 +48,7 @@ pub const NESTING_MAX: usize = 200;
 ///
 /// let value = Value::tuple([Value::from(1), Value::from("one"), Value::from(1.0)]);
 /// assert_eq!(Value::decode(&value.encode()?)?, value);
-
+/// assert_eq!(value.to_python_repr(), "(1, 'one', 1.0)");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,11 +71,11 @@ pub enum Value {
     /// `bytearray`.
     ByteArray(Vec<u8>),
     /// `list`.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// `tuple`.
-    Tuple(Vec<Value>),
+    Tuple(Vec<Self>),
     /// `dict`, in insertion order. It cannot be encoded when two keys are equal or one is unhashable.
-    Dict(Vec<(Value, Value)>),
+    Dict(Vec<(Self, Self)>),
     /// `set`.
     Set(Elements),
     /// `frozenset`.
@@ -99,7 +99,7 @@ pub enum Value {
     /// `range`.
     Range(Box<Range>),
     /// `slice`: start, stop and step, any values.
-    Slice(Box<[Value; 3]>),
+    Slice(Box<[Self; 3]>),
     /// `...`.
     Ellipsis,
     /// A path of `pathlib`.
@@ -107,23 +107,23 @@ pub enum Value {
     /// `array.array`.
     Array(Box<Array>),
     /// A member of an enum, by its value.
-    Enum(Box<Instance<Value>>),
+    Enum(Box<Instance<Self>>),
     /// An instance of a dataclass: its fields, then other attributes. Each name once.
-    DataClass(Box<Instance<Vec<(Text, Value)>>>),
+    DataClass(Box<Instance<Vec<(Text, Self)>>>),
     /// A named tuple.
-    NamedTuple(Box<Instance<Vec<Value>>>),
+    NamedTuple(Box<Instance<Vec<Self>>>),
     /// An instance of another class: its attributes. Each name once.
-    Object(Box<Instance<Vec<(Text, Value)>>>),
+    Object(Box<Instance<Vec<(Text, Self)>>>),
     /// `collections.OrderedDict`.
-    OrderedDict(Vec<(Value, Value)>),
+    OrderedDict(Vec<(Self, Self)>),
     /// `collections.Counter`.
-    Counter(Vec<(Value, Value)>),
+    Counter(Vec<(Self, Self)>),
     /// `collections.deque`.
     Deque(Box<Deque>),
     /// `collections.defaultdict`.
     DefaultDict(Box<DefaultDict>),
     /// An exception, by its `args`.
-    Exception(Box<Instance<Vec<Value>>>),
+    Exception(Box<Instance<Vec<Self>>>),
 }
 
 impl Value {

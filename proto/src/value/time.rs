@@ -23,7 +23,8 @@ impl Date {
     ///
     /// When there is no such day in the proleptic Gregorian calendar.
     pub fn new(year: u16, month: u8, day: u8) -> Result<Self, InvalidValue> {
-        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let is_leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let days = match month {
             1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
             4 | 6 | 9 | 11 => 30,

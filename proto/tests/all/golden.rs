@@ -77,15 +77,29 @@ struct Printed {
     python: String,
     hex: String,
     repr: String,
+    json: Option<String>,
 }
 
 #[test]
 fn values_print_as_python_prints_them() {
     let rows: Vec<Printed> = serde_json::from_str(include_str!("../golden_repr.json")).unwrap();
     assert!(rows.len() >= 1000, "the file is cut off");
-    for Printed { python, hex, repr } in rows {
+    for Printed {
+        python,
+        hex,
+        repr,
+        json,
+    } in rows
+    {
         let value =
             Value::decode(&from_hex(&hex)).unwrap_or_else(|error| panic!("{python}: {error}"));
         assert_eq!(value.to_python_repr(), repr, "{python}");
+        assert_eq!(plain_json(&value), json, "{python}");
     }
+}
+
+/// The JSON text of a value, unless something in it is tagged.
+fn plain_json(value: &Value) -> Option<String> {
+    let text = value.to_json().to_string();
+    (!text.contains("$type")).then_some(text)
 }
