@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Wasi;
 use super::calls_fd::SetTimes;
-use super::errno::{Answer, Errno, Fail};
+use super::errno::{Answer, Errno};
 use super::fd::{Descriptor, Open};
 use super::fs::{Body, Follow, Found, Fs, Node};
 use super::memory;
@@ -23,6 +23,77 @@ pub struct OpenArguments {
     pub inheriting: i64,
     /// Its flags.
     pub fdflags: i32,
+}
+
+/// What `path_open` is asked for, with the flags taken apart.
+struct OpenRequest {
+    follows: bool,
+    creates: bool,
+    exclusive: bool,
+    truncates: bool,
+    directory: bool,
+    writes: bool,
+    rights: u64,
+    inheriting: u64,
+    fdflags: u16,
+}
+
+impl OpenRequest {
+    fn new(arguments: OpenArguments) -> Result<Self, Errno> {
+        let flags = flags16(arguments.oflags, oflags::ALL)?;
+        let rights = arguments.rights.cast_unsigned();
+        let request = Self {
+            follows: follow(arguments.lookup)?,
+            creates: flags & oflags::CREAT != 0,
+            exclusive: flags & oflags::CREAT != 0 && flags & oflags::EXCL != 0,
+            truncates: flags & oflags::TRUNC != 0,
+            directory: flags & oflags::DIRECTORY != 0,
+            writes: rights & rights::FD_WRITE != 0,
+            rights,
+            inheriting: arguments.inheriting.cast_unsigned(),
+            fdflags: flags16(arguments.fdflags, fdflags::ALL)?,
+        };
+        if request.creates && request.directory {
+            Err(Errno::INVAL)
+        } else {
+            Ok(request)
+        }
+    }
+
+    /// The directory behind the descriptor that is opened through, if it gives all the rights that this takes.
+    fn check_rights(&self, through: &Descriptor) -> Result<Node, Errno> {
+        let mut needed = rights::PATH_OPEN;
+        if self.creates {
+            needed |= rights::PATH_CREATE_FILE;
+        }
+        if self.truncates {
+            needed |= rights::PATH_FILESTAT_SET_SIZE;
+        }
+        let directory = through.directory(needed)?;
+        let mut inherited = self.rights | self.inheriting;
+        if self.fdflags & fdflags::DSYNC != 0 {
+            inherited |= rights::FD_DATASYNC;
+        }
+        if self.fdflags & (fdflags::RSYNC | fdflags::SYNC) != 0 {
+            inherited |= rights::FD_SYNC;
+        }
+        if inherited & !through.inheriting != 0 {
+            return Err(Errno::NOTCAPABLE);
+        }
+        Ok(directory)
+    }
+
+    /// The new descriptor, with those of its rights that apply.
+    fn descriptor(&self, open: Open) -> Descriptor {
+        let (applicable, inheriting) = match open {
+            Open::Directory(_) => (rights::DIRECTORY, self.inheriting),
+            _ => (rights::FILE, 0),
+        };
+        let mut descriptor = Descriptor::new(open, self.rights & applicable);
+        descriptor.inheriting = inheriting;
+        descriptor.flags = self.fdflags;
+        descriptor
+    }
 }
 
 /// The entry that a path names, for making one: the directory's inode and the name.
@@ -139,109 +210,60 @@ impl Wasi {
         arguments: OpenArguments,
         result: i32,
     ) -> Answer {
-        let opened = self.open(memory, fd, (at, len), arguments, result)?;
-        if let Open::File(node) | Open::Directory(node) = opened.open {
+        let request = OpenRequest::new(arguments)?;
+        let base = request.check_rights(self.descriptors.descriptor(fd)?)?;
+        memory::bytes(memory, result.cast_unsigned(), 4)?;
+        let path = memory::path(memory, at, len)?;
+        self.descriptors.check_room()?;
+        let open = self.open(base, path, &request)?;
+        if let Open::File(node) | Open::Directory(node) = open {
             self.fs.acquire(node);
         }
-        let fd = self.descriptors.insert(opened)?;
+        let fd = self.descriptors.insert(request.descriptor(open))?;
         memory::write_u32(memory, result.cast_unsigned(), fd)?;
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        memory: &[u8],
-        fd: i32,
-        (at, len): (i32, i32),
-        arguments: OpenArguments,
-        result: i32,
-    ) -> Result<Descriptor, Fail> {
-        let oflags = flags16(arguments.oflags, oflags::ALL)?;
-        let fdflags = flags16(arguments.fdflags, fdflags::ALL)?;
-        let (creates, truncates) = (oflags & oflags::CREAT != 0, oflags & oflags::TRUNC != 0);
-        let exclusive = creates && oflags & oflags::EXCL != 0;
-        let directory_only = oflags & oflags::DIRECTORY != 0;
-        let through = self.descriptors.descriptor(fd)?;
-        let mut needed = rights::PATH_OPEN;
-        if creates {
-            needed |= rights::PATH_CREATE_FILE;
-        }
-        if truncates {
-            needed |= rights::PATH_FILESTAT_SET_SIZE;
-        }
-        let base = through.directory(needed)?;
-        let (wanted, inheriting) = (
-            arguments.rights.cast_unsigned(),
-            arguments.inheriting.cast_unsigned(),
-        );
-        let mut inherited = wanted | inheriting;
-        if fdflags & fdflags::DSYNC != 0 {
-            inherited |= rights::FD_DATASYNC;
-        }
-        if fdflags & (fdflags::RSYNC | fdflags::SYNC) != 0 {
-            inherited |= rights::FD_SYNC;
-        }
-        if inherited & !through.inheriting != 0 {
-            return Err(Errno::NOTCAPABLE.into());
-        }
-        if creates && directory_only {
-            return Err(Errno::INVAL.into());
-        }
-        memory::bytes(memory, result.cast_unsigned(), 4)?;
-        let path = memory::path(memory, at, len)?;
-        self.descriptors.check_room()?;
-
-        let follows = follow(arguments.lookup)? && !exclusive;
+    /// Finds or makes what a descriptor is to be opened on.
+    fn open(&mut self, base: Node, path: &str, request: &OpenRequest) -> Result<Open, Errno> {
+        let follows = request.follows && !request.exclusive;
         let found = self.fs.find(base, path, Follow::lookup(follows))?;
-        let writes = wanted & rights::FD_WRITE != 0;
-        let open = match found.node {
-            Some(_) if exclusive => return Err(Errno::EXIST.into()),
-            Some(node) => {
-                let open = self.open_existing(node, directory_only || found.slash, creates)?;
-                if let (Open::Directory(_), true) = (open, writes || truncates) {
-                    return Err(Errno::ISDIR.into());
-                }
-                if writes || truncates {
-                    let inode = Fs::writable(node)?;
-                    if truncates {
-                        let now = self.now();
-                        self.fs.scratch_mut().set_size(inode, 0, now)?;
-                    }
-                }
-                open
-            }
-            None if creates && found.slash => return Err(Errno::ISDIR.into()),
-            None if creates => {
+        match found.node {
+            Some(_) if request.exclusive => Err(Errno::EXIST),
+            Some(node) => self.open_existing(node, found.slash, request),
+            None if !request.creates => Err(Errno::NOENT),
+            None if found.slash => Err(Errno::ISDIR),
+            None => {
                 let (directory, name) = vacant(&found, false)?;
                 let now = self.now();
                 let file = Body::File(Arc::default());
                 let inode = self.fs.scratch_mut().create(directory, name, file, now)?;
-                Open::File(Node::Scratch(inode))
+                Ok(Open::File(Node::Scratch(inode)))
             }
-            None => return Err(Errno::NOENT.into()),
-        };
-        let (applicable, inheriting) = match open {
-            Open::Directory(_) => (rights::DIRECTORY, inheriting),
-            _ => (rights::FILE, 0),
-        };
-        let mut descriptor = Descriptor::new(open, wanted & applicable);
-        descriptor.inheriting = inheriting;
-        descriptor.flags = fdflags;
-        Ok(descriptor)
+        }
     }
 
     fn open_existing(
-        &self,
+        &mut self,
         node: Node,
-        directory_only: bool,
-        creates: bool,
+        slash: bool,
+        request: &OpenRequest,
     ) -> Result<Open, Errno> {
+        let changes = request.writes || request.truncates;
         match self.fs.filetype(node)? {
-            Filetype::Directory if creates => Err(Errno::ISDIR),
+            Filetype::Directory if request.creates || changes => Err(Errno::ISDIR),
             Filetype::Directory => Ok(Open::Directory(node)),
             Filetype::SymbolicLink => Err(Errno::LOOP),
-            _ if directory_only => Err(Errno::NOTDIR),
-            _ => Ok(Open::File(node)),
+            _ if slash || request.directory => Err(Errno::NOTDIR),
+            _ if !changes => Ok(Open::File(node)),
+            _ => {
+                let inode = Fs::writable(node)?;
+                if request.truncates {
+                    let now = self.now();
+                    self.fs.scratch_mut().set_size(inode, 0, now)?;
+                }
+                Ok(Open::File(node))
+            }
         }
     }
 

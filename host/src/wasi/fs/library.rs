@@ -167,7 +167,7 @@ impl std::fmt::Debug for Library {
 /// A tree on its way to becoming an index.
 enum Draft<'a> {
     File { start: usize, end: usize },
-    Directory(BTreeMap<&'a str, Draft<'a>>),
+    Directory(BTreeMap<&'a str, Self>),
 }
 
 impl<'a> Draft<'a> {

@@ -15,6 +15,7 @@ mod directory;
 mod input;
 mod library;
 mod path;
+mod restore;
 mod scratch;
 
 use std::sync::Arc;

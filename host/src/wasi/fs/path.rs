@@ -90,22 +90,13 @@ impl Fs {
         }
         let mut rest = path.trim_end_matches('/');
         let slash = rest.len() < path.len();
+        let follows_last = follow == Follow::Always || (slash && follow == Follow::BeforeSlash);
         loop {
-            let (name, tail) = match rest.split_once('/') {
-                Some((name, tail)) => (name, tail.trim_start_matches('/')),
-                None => (rest, ""),
-            };
+            let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
+            let tail = tail.trim_start_matches('/');
             let last = tail.is_empty();
             if matches!(name, "" | "." | "..") {
-                if self.filetype(here)? != Filetype::Directory {
-                    return Err(Errno::NOTDIR);
-                }
-                if name == ".." {
-                    if here == base {
-                        return Err(Errno::NOTCAPABLE);
-                    }
-                    here = self.parent(here)?;
-                }
+                here = self.dots(base, here, name)?;
                 if last {
                     return Ok(Found {
                         parent: here,
@@ -119,46 +110,59 @@ impl Fs {
                     return Err(Errno::NAMETOOLONG);
                 }
                 let node = self.child(here, name)?;
-                let followed =
-                    !last || follow == Follow::Always || (slash && follow == Follow::BeforeSlash);
-                match node
-                    .filter(|_| followed)
-                    .and_then(|node| self.symlink(node))
-                {
-                    Some(target) => {
-                        let after = if last && slash { "/" } else { "" };
-                        let joined = if last {
-                            format!("{target}{after}")
-                        } else {
-                            format!("{target}/{tail}{}", if slash { "/" } else { "" })
-                        };
-                        let links = links + 1;
-                        if links > LINKS_FOLLOWED_MAX {
-                            return Err(Errno::LOOP);
-                        }
-                        let start = match joined.starts_with('/') {
-                            true if base == Node::Root => base,
-                            true => return Err(Errno::NOTCAPABLE),
-                            false => here,
-                        };
-                        let joined = joined.trim_start_matches('/');
-                        return self
-                            .walk(base, start, joined, follow, links)
-                            .map(Found::into_owned);
-                    }
-                    None if last => {
-                        let name = Some(Cow::Borrowed(name));
-                        return Ok(Found {
-                            parent: here,
-                            name,
-                            node,
-                            slash,
-                        });
-                    }
-                    None => here = node.ok_or(Errno::NOENT)?,
+                let followed = node.filter(|_| !last || follows_last);
+                if let Some(target) = followed.and_then(|node| self.symlink(node)) {
+                    let slash = if slash { "/" } else { "" };
+                    let path = match last {
+                        true => format!("{target}{slash}"),
+                        false => format!("{target}/{tail}{slash}"),
+                    };
+                    let found = self.walk_link(base, here, &path, follow, links)?;
+                    return Ok(found.into_owned());
                 }
+                if last {
+                    return Ok(Found {
+                        parent: here,
+                        name: Some(name.into()),
+                        node,
+                        slash,
+                    });
+                }
+                here = node.ok_or(Errno::NOENT)?;
             }
             rest = tail;
+        }
+    }
+
+    /// Goes on with what a symbolic link stands for.
+    fn walk_link<'p>(
+        &self,
+        base: Node,
+        here: Node,
+        path: &'p str,
+        follow: Follow,
+        links: u32,
+    ) -> Result<Found<'p>, Errno> {
+        if links >= LINKS_FOLLOWED_MAX {
+            return Err(Errno::LOOP);
+        }
+        let start = match path.starts_with('/') {
+            true if base == Node::Root => base,
+            true => return Err(Errno::NOTCAPABLE),
+            false => here,
+        };
+        self.walk(base, start, path.trim_start_matches('/'), follow, links + 1)
+    }
+
+    /// The directory itself, or the one above it unless that is above `base`.
+    fn dots(&self, base: Node, here: Node, name: &str) -> Result<Node, Errno> {
+        if self.filetype(here)? != Filetype::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        match name {
+            ".." if here == base => Err(Errno::NOTCAPABLE),
+            ".." => self.parent(here),
+            _ => Ok(here),
         }
     }
 
