@@ -11,7 +11,7 @@ use crate::cache::{Cache, CacheError};
 use crate::cpu::CpuProfile;
 use crate::engine::{self, Allocation, Effort};
 use crate::error::HostError;
-use crate::function::non_zero_pages;
+use crate::function::{non_zero_pages, non_zero_runs};
 use crate::guest::Guest;
 use crate::image::{self, Header, Image, ImageKind};
 use crate::instance::{Deadlines, Instance, State, link};
@@ -89,7 +89,10 @@ impl Base {
             }
         };
         let engine = new_engine(profile, Allocation::OnDemand, Effort::Full)?;
-        let artifacts = Artifacts { cache: &cache, profile };
+        let artifacts = Artifacts {
+            cache: &cache,
+            profile,
+        };
         let name = artifact::name(&engine, profile, guest.digest(), digest);
         let (module, trouble) = artifacts.load(&engine, &name, || {
             let image = match image.take() {
@@ -143,13 +146,25 @@ impl Base {
         if let Some(pooled) = self.pooled.get() {
             return Ok(pooled);
         }
-        let engine = new_engine(self.profile, Allocation::Pooled { instances_max }, Effort::Full)?;
-        let artifacts = Artifacts { cache: &self.cache, profile: self.profile };
+        let engine = new_engine(
+            self.profile,
+            Allocation::Pooled { instances_max },
+            Effort::Full,
+        )?;
+        let artifacts = Artifacts {
+            cache: &self.cache,
+            profile: self.profile,
+        };
         let name = artifact::name(&engine, self.profile, self.guest.digest(), self.digest);
         let (module, _) = artifacts.load(&engine, &name, || {
             let image_name = format!("images/base-{}-{RECIPE}", self.guest.digest());
-            let image =
-                base_image(&self.guest, self.profile, &self.cache, &image_name, &mut |_| ())?;
+            let image = base_image(
+                &self.guest,
+                self.profile,
+                &self.cache,
+                &image_name,
+                &mut |_| (),
+            )?;
             Ok(module::with_image(&self.guest.module()?, &image)?)
         })?;
         let pre = link(&engine, &module)?;
@@ -167,17 +182,22 @@ impl Base {
         }
         let instance = self.fresh_instance()?;
         let memory = instance.memory();
-        let mapping =
-            ImageMapping::new(memory.len(), non_zero_pages(memory)).map_err(|source| {
-                HostError::System { action: "map the base image", source }
-            })?;
+        let mapping = ImageMapping::new(memory.len(), non_zero_runs(memory)).map_err(|source| {
+            HostError::System {
+                action: "map the base image",
+                source,
+            }
+        })?;
         Ok(self.memory.get_or_init(|| mapping))
     }
 
     /// A guest in the state of the base image.
     pub(crate) fn fresh_instance(&self) -> Result<Instance, HostError> {
         let wasi = Wasi::from_snapshot(self.guest.library().clone(), &self.wasi, JobIo::default());
-        Instance::new(&self.on_demand.pre, State::new(wasi, Deadlines::within(START_TIME_MAX)))
+        Instance::new(
+            &self.on_demand.pre,
+            State::new(wasi, Deadlines::within(START_TIME_MAX)),
+        )
     }
 }
 
@@ -186,8 +206,9 @@ fn new_engine(
     allocation: Allocation,
     effort: Effort,
 ) -> Result<Engine, HostError> {
-    engine::engine(profile, allocation, effort)
-        .map_err(|source| HostError::Engine { source: source.into() })
+    engine::engine(profile, allocation, effort).map_err(|source| HostError::Engine {
+        source: source.into(),
+    })
 }
 
 /// The base image out of the cache, or made and put there.
@@ -222,14 +243,17 @@ fn start_interpreter(
 ) -> Result<Image, HostError> {
     progress(Step::StartingInterpreter);
     let engine = new_engine(profile, Allocation::OnDemand, Effort::Quick)?;
-    let module = Module::new(&engine, guest.module()?)
-        .map_err(|source| HostError::Compile { profile, source: source.into() })?;
+    let module = Module::new(&engine, guest.module()?).map_err(|source| HostError::Compile {
+        profile,
+        source: source.into(),
+    })?;
     let pre = link(&engine, &module)?;
     let wasi = Wasi::new(guest.library().clone(), JobIo::default());
     // The caller's thread may have a small stack; the guest needs a large one.
     std::thread::scope(|scope| {
         let work = || -> Result<Image, HostError> {
-            let mut instance = Instance::new(&pre, State::new(wasi, Deadlines::within(START_TIME_MAX)))?;
+            let mut instance =
+                Instance::new(&pre, State::new(wasi, Deadlines::within(START_TIME_MAX)))?;
             let stack_pointer = instance.stack_pointer();
             instance.start()?;
             let request_buffer = instance.request_buffer(REQUEST_BUFFER_BYTES)?;
@@ -241,7 +265,9 @@ fn start_interpreter(
             let pages = non_zero_pages(memory)
                 .map(|(page, bytes)| (u32::try_from(page).unwrap_or(u32::MAX), bytes));
             Ok(Image::new(
-                ImageKind::Base { guest: guest.digest() },
+                ImageKind::Base {
+                    guest: guest.digest(),
+                },
                 memory.len() as u64,
                 stack_pointer,
                 request_buffer,
@@ -253,7 +279,10 @@ fn start_interpreter(
             .name("ppwasm-start".into())
             .stack_size(engine::WASM_STACK_BYTES + engine::HOST_STACK_BYTES)
             .spawn_scoped(scope, work)
-            .map_err(|source| HostError::System { action: "start a thread", source })?;
+            .map_err(|source| HostError::System {
+                action: "start a thread",
+                source,
+            })?;
         match thread.join() {
             Ok(image) => image,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -17,7 +17,10 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum HostError {
     /// No guest folder where it was looked for.
-    #[error("found no guest (python.wasm, library.tar, guest.json) in {}", places(tried))]
+    #[error(
+        "found no guest (python.wasm, library.tar, guest.json) in {}",
+        places(tried)
+    )]
     GuestNotFound {
         /// Where it was looked for.
         tried: Vec<PathBuf>,
@@ -180,6 +183,9 @@ pub enum LoadError {
 }
 
 fn places(tried: &[PathBuf]) -> String {
-    let shown: Vec<_> = tried.iter().map(|path| path.display().to_string()).collect();
+    let shown: Vec<_> = tried
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     shown.join(", ")
 }

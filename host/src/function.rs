@@ -92,15 +92,12 @@ impl Loaded {
         }
         let memory = base.memory()?;
         let len = usize::try_from(self.image.memory_bytes()).unwrap_or(usize::MAX);
-        let changed: Vec<(usize, &[u8])> =
-            self.image.pages().map(|(page, bytes)| (page as usize, bytes)).collect();
-        let mut changed_at = changed.iter().peekable();
-        let unchanged = non_zero_pages(memory).filter(|(page, _)| {
-            while changed_at.next_if(|(number, _)| number < page).is_some() {}
-            changed_at.peek().is_none_or(|(number, _)| number != page)
-        });
-        let pages = unchanged.chain(changed.iter().copied());
-        let mapping = ImageMapping::new(len, pages).map_err(|source| HostError::System {
+        let changed = self
+            .image
+            .pages()
+            .map(|(page, bytes)| (page as usize * PAGE_BYTES, bytes));
+        let parts = non_zero_runs(memory).chain(changed);
+        let mapping = ImageMapping::new(len, parts).map_err(|source| HostError::System {
             action: "map a function image",
             source,
         })?;
@@ -109,9 +106,28 @@ impl Loaded {
     }
 }
 
-/// The pages of a memory that are not all zero, joined to runs as long as they touch.
+/// The pages of a memory that are not all zero, by number.
 pub(crate) fn non_zero_pages(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    memory.chunks_exact(PAGE_BYTES).enumerate().filter(|(_, page)| !is_zero(page))
+    memory
+        .chunks_exact(PAGE_BYTES)
+        .enumerate()
+        .filter(|(_, page)| !is_zero(page))
+}
+
+/// The same joined to runs as long as they touch, by offset.
+pub(crate) fn non_zero_runs(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut pages = non_zero_pages(memory).map(|(page, _)| page).peekable();
+    std::iter::from_fn(move || {
+        let first = pages.next()?;
+        let mut end = first + 1;
+        while pages.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        Some((
+            first * PAGE_BYTES,
+            memory.get(first * PAGE_BYTES..end * PAGE_BYTES)?,
+        ))
+    })
 }
 
 pub(crate) fn is_zero(page: &[u8]) -> bool {
@@ -128,7 +144,9 @@ pub(crate) fn changed_pages<'a>(
     let mut changed = Vec::new();
     for page in candidates {
         let at = page as usize * PAGE_BYTES;
-        let Some(now) = memory.get(at..at + PAGE_BYTES) else { continue };
+        let Some(now) = memory.get(at..at + PAGE_BYTES) else {
+            continue;
+        };
         let same = match base.get(at..at + PAGE_BYTES) {
             Some(before) => before == now,
             None => is_zero(now),
@@ -143,4 +161,34 @@ pub(crate) fn changed_pages<'a>(
 /// What kind of image loading `bundle` on `base` gives.
 pub(crate) fn kind(base: Digest, bundle: Digest) -> ImageKind {
     ImageKind::Function { base, bundle }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_hold_what_is_not_zero_and_nothing_else() {
+        let mut memory = vec![0u8; 8 * PAGE_BYTES];
+        for page in [1, 2, 5, 7] {
+            memory[page * PAGE_BYTES + page] = 1;
+        }
+        let runs: Vec<_> = non_zero_runs(&memory)
+            .map(|(at, run)| (at / PAGE_BYTES, run.len() / PAGE_BYTES))
+            .collect();
+        assert_eq!(runs, [(1, 2), (5, 1), (7, 1)]);
+    }
+
+    #[test]
+    fn changed_pages_are_those_that_differ_and_those_past_the_base() {
+        let base = vec![1u8; 2 * PAGE_BYTES];
+        let mut memory = vec![1u8; 4 * PAGE_BYTES];
+        memory[2 * PAGE_BYTES..3 * PAGE_BYTES].fill(0);
+        memory[0] = 9;
+        let changed = changed_pages(&base, &memory, 0..4);
+        assert_eq!(
+            changed.iter().map(|(page, _)| *page).collect::<Vec<_>>(),
+            [0, 3]
+        );
+    }
 }

@@ -33,7 +33,10 @@ impl Guest {
     /// Opens a guest folder. The module itself is read only when something has to be compiled.
     pub(crate) fn open(folder: &Path) -> Result<Self, HostError> {
         let path = folder.join("guest.json");
-        let invalid = |source| HostError::GuestDescription { path: path.clone(), source };
+        let invalid = |source| HostError::GuestDescription {
+            path: path.clone(),
+            source,
+        };
         let json = read(&path)?;
         let description: Description =
             serde_json::from_slice(&json).map_err(|error| invalid(error.into()))?;
@@ -43,16 +46,21 @@ impl Guest {
                 format!("its format is {found}, this version reads format {FORMAT}").into(),
             ));
         }
-        let module: Digest =
-            description.module_blake3.parse().map_err(|error| invalid(Box::new(error)))?;
-        let library_digest: Digest =
-            description.library_blake3.parse().map_err(|error| invalid(Box::new(error)))?;
+        let module: Digest = description
+            .module_blake3
+            .parse()
+            .map_err(|error| invalid(Box::new(error)))?;
+        let library_digest: Digest = description
+            .library_blake3
+            .parse()
+            .map_err(|error| invalid(Box::new(error)))?;
         let mut both = [0u8; 64];
         both[..32].copy_from_slice(module.as_bytes());
         both[32..].copy_from_slice(library_digest.as_bytes());
         let archive = read_checked(&folder.join("library.tar"), library_digest)?;
-        let library = Library::from_tar(archive.into())
-            .map_err(|error| HostError::Library { source: error.into() })?;
+        let library = Library::from_tar(archive.into()).map_err(|error| HostError::Library {
+            source: error.into(),
+        })?;
         Ok(Self {
             folder: folder.to_owned(),
             description,
@@ -82,6 +90,10 @@ impl Guest {
         Err(HostError::GuestNotFound { tried })
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
@@ -107,13 +119,18 @@ impl Guest {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, HostError> {
-    fs::read(path).map_err(|source| HostError::ReadGuest { path: path.to_owned(), source })
+    fs::read(path).map_err(|source| HostError::ReadGuest {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_checked(path: &Path, wanted: Digest) -> Result<Vec<u8>, HostError> {
     let bytes = read(path)?;
     if Digest::of(&bytes) != wanted {
-        return Err(HostError::GuestDamaged { path: path.to_owned() });
+        return Err(HostError::GuestDamaged {
+            path: path.to_owned(),
+        });
     }
     Ok(bytes)
 }

@@ -47,6 +47,25 @@ pub struct HostBuilder {
     progress: Box<dyn FnMut(Step)>,
 }
 
+/// What the overlay start path needs of the kernel; see [`Host::kernel_features`].
+#[derive(Debug)]
+pub struct KernelFeatures {
+    /// Sealed memory files that can be mapped privately.
+    pub memory_file: Result<(), HostError>,
+    /// A way to tell which pages a call has changed.
+    pub changed_pages: std::io::Result<ChangedPages>,
+}
+
+/// How the kernel tells which pages a call has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangedPages {
+    /// By the `PAGEMAP_SCAN` call (Linux 6.7).
+    PagemapScan,
+    /// By `/proc/self/pagemap`.
+    ProcPagemap,
+}
+
 impl HostBuilder {
     /// Uses the guest in this folder instead of looking for one.
     #[must_use]
@@ -109,8 +128,10 @@ impl HostBuilder {
         let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
         let (base, cache_trouble) = Base::open(guest, profile, cache, &mut self.progress)?;
         let base = Arc::new(base);
-        let ticker = Ticker::start()
-            .map_err(|source| HostError::System { action: "start a thread", source })?;
+        let ticker = Ticker::start().map_err(|source| HostError::System {
+            action: "start a thread",
+            source,
+        })?;
         ticker.add(&base.on_demand().engine);
         let ticker = Arc::new(ticker);
         let slots = self.slots.unwrap_or_else(|| {
@@ -118,7 +139,12 @@ impl HostBuilder {
         });
         let pool = Pool::new(Arc::clone(&base), ticker, self.start_path);
         pool.set_slots(slots.min(SLOTS_MAX))?;
-        Ok(Host { base, start_path: self.start_path, pool, cache_trouble })
+        Ok(Host {
+            base,
+            start_path: self.start_path,
+            pool,
+            cache_trouble,
+        })
     }
 }
 
@@ -149,7 +175,10 @@ impl Host {
                 .name("ppwasm-load".into())
                 .stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
                 .spawn_scoped(scope, || self.load_here(bundle))
-                .map_err(|source| HostError::System { action: "start a thread", source })?;
+                .map_err(|source| HostError::System {
+                    action: "start a thread",
+                    source,
+                })?;
             match thread.join() {
                 Ok(loaded) => loaded,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -159,7 +188,10 @@ impl Host {
 
     fn load_here(&self, bundle: &FunctionBundle) -> Result<Function, LoadError> {
         let message = bundle.to_bytes();
-        let limits = Limits { wall_time_max: LOAD_TIME_MAX, ..Limits::default() };
+        let limits = Limits {
+            wall_time_max: LOAD_TIME_MAX,
+            ..Limits::default()
+        };
         let header = self.base.header();
         let mut instance = self.base.fresh_instance()?;
         let overlay = self.watch(&mut instance);
@@ -192,10 +224,19 @@ impl Host {
                 return Err(HostError::Stopped.into());
             }
         }
+        if message.len() > header.request_buffer.len as usize {
+            // The guest made a larger buffer for the bundle; calls find the static one again.
+            instance.request_buffer(header.request_buffer.len)?;
+        }
         if instance.stack_pointer() != header.stack_pointer {
             return Err(HostError::Image(ImageError::InvalidHeader).into());
         }
-        let wasi = instance.state().wasi.snapshot().map_err(HostError::from)?.to_bytes();
+        let wasi = instance
+            .state()
+            .wasi
+            .snapshot()
+            .map_err(HostError::from)?
+            .to_bytes();
         let written = &mut instance.state_mut().wasi;
         let (stdout, stderr) = (written.take_stdout(), written.take_stderr());
         let image = self.image_of(&instance, overlay, bundle.digest(), wasi)?;
@@ -344,6 +385,28 @@ impl Host {
     #[must_use]
     pub fn cache_trouble(&self) -> Option<&CacheError> {
         self.cache_trouble.as_ref()
+    }
+
+    /// The folder that the guest was found in.
+    #[must_use]
+    pub fn guest_folder(&self) -> &std::path::Path {
+        self.base.guest().folder()
+    }
+
+    /// What the kernel offers for the overlay start path.
+    #[must_use]
+    pub fn kernel_features(&self) -> KernelFeatures {
+        let changed_pages = sys::pagemap_scan_available().map(|scan| {
+            if scan {
+                ChangedPages::PagemapScan
+            } else {
+                ChangedPages::ProcPagemap
+            }
+        });
+        KernelFeatures {
+            memory_file: self.base.mapping().map(|_| ()),
+            changed_pages,
+        }
     }
 
     /// The cache directory that applies when none is given.

@@ -56,7 +56,7 @@ pub use cache::CacheError;
 pub use cpu::CpuProfile;
 pub use error::{HostError, LoadError};
 pub use function::{Function, Output};
-pub use host::{Host, HostBuilder, SLOTS_MAX};
+pub use host::{ChangedPages, Host, HostBuilder, KernelFeatures, SLOTS_MAX};
 pub use image::{Image, ImageError};
 pub use module::ModuleError;
 pub use pool::Run;

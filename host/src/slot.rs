@@ -42,8 +42,10 @@ pub enum StartPath {
 /// Private pages that an idle slot keeps; with more, the newest are given back to the kernel.
 /// 1.5 MiB, so that an idle slot stays under 2 MiB.
 const HOT_PAGES_MAX: u32 = 384;
-/// Every so many calls the slot looks which of its private pages calls still change.
-const REVIEW_CALLS: u32 = 64;
+/// After so many calls the slot looks which of its private pages the last call changed, and gives the
+/// others back: copying a page costs less than a fault, but only if it is written now and then. The
+/// distance doubles after each look, so that what calls write rarely is not given back for ever.
+const FIRST_REVIEW_CALLS: u32 = 32;
 
 /// A unit of capacity: runs one call at a time on the thread that holds it.
 pub struct Slot {
@@ -67,12 +69,12 @@ struct Live {
     function: Arc<Loaded>,
     /// Private pages, as runs of (page, count): what has to be copied back.
     hot: Vec<(u32, u32)>,
-    hot_pages: u32,
     /// Scratch for the next list.
     found: Vec<(u32, u32)>,
     /// The thread and its page faults when `hot` was last complete.
     faults: Option<(ThreadId, u64)>,
-    calls_since_review: u32,
+    calls_to_review: u32,
+    review_calls: u32,
 }
 
 impl Slot {
@@ -128,9 +130,15 @@ impl Slot {
         let hash_memory = task.hash_memory;
         let _running = self.ticker.running();
         match &mut self.path {
-            Path::Overlay(live) => {
-                run_overlay(&self.base, live, loaded, task, &message, &limits, hash_memory)
-            }
+            Path::Overlay(live) => run_overlay(
+                &self.base,
+                live,
+                loaded,
+                task,
+                &message,
+                &limits,
+                hash_memory,
+            ),
             Path::Pooled => {
                 let prepared = self.base.pooled(POOLED_INSTANCES_MAX)?;
                 let wasi = Wasi::from_snapshot(
@@ -142,7 +150,8 @@ impl Slot {
                 let mut instance = Instance::new(&prepared.pre, state)?;
                 instance.grow_memory_to(loaded.image.memory_bytes())?;
                 write_pages(&mut instance, loaded);
-                let (report, _) = run_call(&mut instance, loaded, task, &message, &limits, hash_memory);
+                let (report, _) =
+                    run_call(&mut instance, loaded, task, &message, &limits, hash_memory);
                 Ok(report)
             }
         }
@@ -163,8 +172,14 @@ fn run_overlay(
         Some(live) => live.switch(base, loaded)?,
         None => Live::new(base, loaded)?,
     };
-    let (report, reusable) =
-        run_call(&mut live.instance, loaded, task, message, limits, hash_memory);
+    let (report, reusable) = run_call(
+        &mut live.instance,
+        loaded,
+        task,
+        message,
+        limits,
+        hash_memory,
+    );
     if reusable {
         // An instance that cannot be put back is dropped; the next call makes another.
         *slot = live.put_back(base).ok();
@@ -174,8 +189,11 @@ fn run_overlay(
 
 impl Live {
     fn new(base: &Arc<Base>, loaded: &Arc<Loaded>) -> Result<Box<Self>, HostError> {
-        let wasi =
-            Wasi::from_snapshot(base.guest().library().clone(), &loaded.wasi, JobIo::default());
+        let wasi = Wasi::from_snapshot(
+            base.guest().library().clone(),
+            &loaded.wasi,
+            JobIo::default(),
+        );
         let state = State::new(wasi, Deadlines::within(Duration::from_secs(1)));
         let mut instance = Instance::new(&base.on_demand().pre, state)?;
         instance.grow_memory_to(loaded.image.memory_bytes())?;
@@ -185,15 +203,19 @@ impl Live {
             overlay,
             function: Arc::clone(loaded),
             hot: Vec::new(),
-            hot_pages: 0,
             found: Vec::new(),
             faults: None,
-            calls_since_review: 0,
+            calls_to_review: FIRST_REVIEW_CALLS,
+            review_calls: FIRST_REVIEW_CALLS,
         }))
     }
 
     /// Makes this instance start from another function's image.
-    fn switch(mut self: Box<Self>, base: &Arc<Base>, loaded: &Arc<Loaded>) -> Result<Box<Self>, HostError> {
+    fn switch(
+        mut self: Box<Self>,
+        base: &Arc<Base>,
+        loaded: &Arc<Loaded>,
+    ) -> Result<Box<Self>, HostError> {
         if self.function.image.memory_bytes() != loaded.image.memory_bytes() {
             drop(self);
             return Self::new(base, loaded);
@@ -201,9 +223,9 @@ impl Live {
         self.overlay = map_overlay(&mut self.instance, base, loaded)?;
         self.function = Arc::clone(loaded);
         self.hot.clear();
-        self.hot_pages = 0;
         self.faults = None;
-        self.calls_since_review = 0;
+        self.review_calls = FIRST_REVIEW_CALLS;
+        self.calls_to_review = FIRST_REVIEW_CALLS;
         Ok(self)
     }
 
@@ -215,7 +237,12 @@ impl Live {
             self.overlay.written(&mut self.found)?;
             self.keep_hot()?;
         }
-        self.calls_since_review += 1;
+        self.calls_to_review -= 1;
+        if self.calls_to_review == 0 {
+            self.review_calls = self.review_calls.saturating_mul(2);
+            self.calls_to_review = self.review_calls;
+            self.give_back_unchanged(image.bytes())?;
+        }
         // SAFETY: the store is ours alone and no slice of its memory is alive; `image` is the one
         // that is mapped; the instance owns the memory for as long as it lives.
         unsafe { self.overlay.restore(image, &self.hot) };
@@ -223,12 +250,22 @@ impl Live {
         Ok(self)
     }
 
+    /// Keeps only those private pages that the call which just ended has changed.
+    fn give_back_unchanged(&mut self, image: &[u8]) -> std::io::Result<()> {
+        differing(&self.hot, image, self.instance.memory(), &mut self.found);
+        let mut unchanged = Vec::new();
+        subtract(&self.hot, &self.found, &mut unchanged);
+        // SAFETY: as in `put_back`.
+        unsafe { self.overlay.discard(&unchanged) }?;
+        std::mem::swap(&mut self.hot, &mut self.found);
+        Ok(())
+    }
+
     /// Makes the pages just found the ones that are copied back, and gives back what is too much.
     fn keep_hot(&mut self) -> std::io::Result<()> {
         let pages: u32 = self.found.iter().map(|&(_, count)| count).sum();
         if pages <= HOT_PAGES_MAX {
             std::mem::swap(&mut self.hot, &mut self.found);
-            self.hot_pages = pages;
             return Ok(());
         }
         // The pages known from before are what calls usually change; the others go.
@@ -236,6 +273,21 @@ impl Live {
         subtract(&self.found, &self.hot, &mut excess);
         // SAFETY: as in `put_back`.
         unsafe { self.overlay.discard(&excess) }
+    }
+}
+
+/// The pages of `runs` that differ between the two memories, as runs.
+fn differing(runs: &[(u32, u32)], image: &[u8], memory: &[u8], out: &mut Vec<(u32, u32)>) {
+    out.clear();
+    for page in runs.iter().flat_map(|&(first, count)| first..first + count) {
+        let at = page as usize * PAGE_BYTES;
+        if image.get(at..at + PAGE_BYTES) == memory.get(at..at + PAGE_BYTES) {
+            continue;
+        }
+        match out.last_mut() {
+            Some(last) if last.0 + last.1 == page => last.1 += 1,
+            _ => out.push((page, 1)),
+        }
     }
 }
 
@@ -272,7 +324,10 @@ fn map_overlay(
     loaded: &Arc<Loaded>,
 ) -> Result<Overlay, HostError> {
     let image = loaded.mapping(base)?;
-    let failed = |source| HostError::System { action: "map an image over a sandbox's memory", source };
+    let failed = |source| HostError::System {
+        action: "map an image over a sandbox's memory",
+        source,
+    };
     let start = NonNull::new(instance.memory_base())
         .filter(|_| instance.memory_bytes() == image.bytes().len() as u64)
         .ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
@@ -308,13 +363,21 @@ fn run_call(
     let cpu = (limits.cpu_time_max < limits.wall_time_max)
         .then(|| sys::thread_cpu_time() + limits.cpu_time_max);
     let state = instance.state_mut();
-    state.deadlines = Deadlines { cancel: task.cancel.clone(), wall, cpu };
+    state.deadlines = Deadlines {
+        cancel: task.cancel.clone(),
+        wall,
+        cpu,
+    };
     state.memory_bytes_max = limits.memory_bytes_max.max(loaded.image.memory_bytes());
     state.memory_refused = false;
     state.wasi.reset(&loaded.wasi, job_io(task, limits, wall));
     let header = loaded.image.header();
-    let answer =
-        instance.request(Request::Call, message, header.request_buffer, limits.result_bytes_max);
+    let answer = instance.request(
+        Request::Call,
+        message,
+        header.request_buffer,
+        limits.result_bytes_max,
+    );
     let memory_bytes = instance.memory_bytes();
     let reusable = matches!(answer, Ok(_) | Err(Ended::ReplyTooLong))
         && memory_bytes == header.memory_bytes
@@ -324,18 +387,37 @@ fn run_call(
     let memory_digest = hash_memory.then(|| Digest::of(instance.memory()));
     let wasi = &mut instance.state_mut().wasi;
     let (stdout, stderr) = (wasi.take_stdout(), wasi.take_stderr());
-    let usage = Usage { wall_time: started.elapsed(), memory_bytes };
-    (Report { outcome, stdout, stderr, usage, memory_digest }, reusable)
+    let usage = Usage {
+        wall_time: started.elapsed(),
+        memory_bytes,
+    };
+    (
+        Report {
+            outcome,
+            stdout,
+            stderr,
+            usage,
+            memory_digest,
+        },
+        reusable,
+    )
 }
 
 fn job_io(task: Task, limits: &Limits, wall: Instant) -> JobIo {
     let (clock, random) = match task.time {
-        TimeSource::Deterministic { start_ns } => {
-            (Clock::starting_at(start_ns), Random::Seeded(task.identity.seed()))
-        }
+        TimeSource::Deterministic { start_ns } => (
+            Clock::starting_at(start_ns),
+            Random::Seeded(task.identity.seed()),
+        ),
         TimeSource::Real => {
-            let sleeper = BoundedSleeper { cancel: task.cancel, deadline: wall };
-            (Clock::Real(Arc::new(sleeper)), Random::Entropy(fill_with_entropy))
+            let sleeper = BoundedSleeper {
+                cancel: task.cancel,
+                deadline: wall,
+            };
+            (
+                Clock::Real(Arc::new(sleeper)),
+                Random::Entropy(fill_with_entropy),
+            )
         }
     };
     JobIo {
@@ -368,8 +450,10 @@ pub(crate) fn outcome(
     limits: &Limits,
     memory_refused: bool,
 ) -> Outcome {
-    let exceeded =
-        |limit: LimitKind| Outcome::LimitExceeded { limit, allowed: limits.allowed(limit) };
+    let exceeded = |limit: LimitKind| Outcome::LimitExceeded {
+        limit,
+        allowed: limits.allowed(limit),
+    };
     match answer.map(|reply| Reply::from_bytes(&reply)) {
         Ok(Ok(Reply::Returned(value))) => Outcome::Succeeded { value },
         // Python's own word for a refused growth.
@@ -379,7 +463,9 @@ pub(crate) fn outcome(
             exceeded(LimitKind::Memory)
         }
         Ok(Ok(Reply::Raised(exception))) => Outcome::Raised(exception),
-        Ok(Err(_)) => Outcome::Trapped { cause: TrapCause::InvalidReply },
+        Ok(Err(_)) => Outcome::Trapped {
+            cause: TrapCause::InvalidReply,
+        },
         Err(Ended::Limit(limit)) => exceeded(limit),
         Err(Ended::ReplyTooLong) => exceeded(LimitKind::Result),
         Err(Ended::Cancelled) => Outcome::Cancelled,

@@ -32,10 +32,11 @@ unsafe impl Send for ImageMapping {}
 unsafe impl Sync for ImageMapping {}
 
 impl ImageMapping {
-    /// Makes an image of `len` bytes from pages: `(page number, its bytes)`; all others are zero.
+    /// Makes an image of `len` bytes from parts, `(offset, bytes)`, later ones over earlier ones; the
+    /// rest is zero.
     pub(crate) fn new<'a>(
         len: usize,
-        pages: impl Iterator<Item = (usize, &'a [u8])>,
+        parts: impl Iterator<Item = (usize, &'a [u8])>,
     ) -> io::Result<Self> {
         if host_page_bytes() != PAGE_BYTES || !len.is_multiple_of(PAGE_BYTES) || len == 0 {
             return Err(io::ErrorKind::Unsupported.into());
@@ -53,8 +54,11 @@ impl ImageMapping {
         // SAFETY: the descriptor was just made and belongs to nobody else.
         let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
         file.set_len(len as u64)?;
-        for (page, bytes) in pages {
-            file.write_all_at(bytes, (page * PAGE_BYTES) as u64)?;
+        for (offset, bytes) in parts {
+            if offset.checked_add(bytes.len()).is_none_or(|end| end > len) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            file.write_all_at(bytes, offset as u64)?;
         }
         // SAFETY: plain system call on a descriptor we own.
         let sealed = unsafe {
@@ -141,7 +145,11 @@ impl Overlay {
         if mapped == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { base, len: image.len, scan: Vec::new() })
+        Ok(Self {
+            base,
+            len: image.len,
+            scan: Vec::new(),
+        })
     }
 
     /// Length of the mapped range in bytes.
@@ -159,7 +167,9 @@ impl Overlay {
         for &(page, count) in runs {
             let start = page as usize * PAGE_BYTES;
             let len = count as usize * PAGE_BYTES;
-            let Some(bytes) = source.get(start..start + len) else { continue };
+            let Some(bytes) = source.get(start..start + len) else {
+                continue;
+            };
             // SAFETY: the range lies inside the image, which is as long as the mapping, and the
             // caller holds the memory exclusively; the two mappings do not overlap.
             unsafe {
@@ -182,7 +192,11 @@ impl Overlay {
             }
             // SAFETY: the range lies inside the private mapping, which the caller holds exclusively.
             let done = unsafe {
-                libc::madvise(self.base.as_ptr().add(start).cast(), len, libc::MADV_DONTNEED)
+                libc::madvise(
+                    self.base.as_ptr().add(start).cast(),
+                    len,
+                    libc::MADV_DONTNEED,
+                )
             };
             if done != 0 {
                 return Err(io::Error::last_os_error());
@@ -249,7 +263,9 @@ impl Overlay {
         let mut page = 0;
         while page < pages {
             let count = ENTRIES_PER_READ.min(pages - page);
-            let Some(buffer) = entries.get_mut(..count * 8) else { break };
+            let Some(buffer) = entries.get_mut(..count * 8) else {
+                break;
+            };
             file.read_exact_at(buffer, ((first + page) * 8) as u64)?;
             for (index, entry) in buffer.as_chunks::<8>().0.iter().enumerate() {
                 let entry = u64::from_ne_bytes(*entry);
@@ -337,11 +353,18 @@ impl Pagemap {
 
     fn open() -> io::Result<Self> {
         let file = File::open("/proc/self/pagemap")?;
-        let mut arg = PmScanArg { size: size_of::<PmScanArg>() as u64, ..PmScanArg::default() };
+        let mut arg = PmScanArg {
+            size: size_of::<PmScanArg>() as u64,
+            ..PmScanArg::default()
+        };
         // SAFETY: as in `written_by_scan`; an empty range asks only whether the call is there.
         let supported = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) } >= 0;
         let forced = std::env::var_os("PPWASM_NO_PAGEMAP_SCAN").is_some();
-        Ok(if supported && !forced { Self::Scan(file) } else { Self::Entries(file) })
+        Ok(if supported && !forced {
+            Self::Scan(file)
+        } else {
+            Self::Entries(file)
+        })
     }
 }
 
@@ -369,7 +392,10 @@ pub(crate) fn thread_page_faults() -> u64 {
 
 /// CPU time that this thread has used.
 pub(crate) fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the pointer is to a whole `timespec`.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     Duration::new(

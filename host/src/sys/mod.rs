@@ -7,12 +7,18 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+pub(crate) use linux::{
+    ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
+    thread_stack_room,
+};
 
 #[cfg(not(target_os = "linux"))]
 mod portable;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use portable::{ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+pub(crate) use portable::{
+    ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
+    thread_stack_room,
+};
 
 /// Size of the pages in which images are stored and compared, in bytes.
 ///

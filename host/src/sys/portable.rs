@@ -12,7 +12,7 @@ pub(crate) struct ImageMapping {
 impl ImageMapping {
     pub(crate) fn new<'a>(
         _len: usize,
-        _pages: impl Iterator<Item = (usize, &'a [u8])>,
+        _parts: impl Iterator<Item = (usize, &'a [u8])>,
     ) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
