@@ -56,7 +56,9 @@ impl Artifacts<'_> {
         compile: impl FnOnce() -> Result<Vec<u8>, HostError>,
     ) -> Result<(Module, Option<CacheError>), HostError> {
         if !self.profile.runs_here() {
-            return Err(HostError::ProfileNotSupported { profile: self.profile });
+            return Err(HostError::ProfileNotSupported {
+                profile: self.profile,
+            });
         }
         let key = match self.key() {
             Ok(key) => key,
@@ -112,16 +114,19 @@ impl Artifacts<'_> {
     }
 
     fn compile(&self, engine: &Engine, module: &[u8]) -> Result<Vec<u8>, HostError> {
-        engine.precompile_module(module).map_err(|source| HostError::Compile {
-            profile: self.profile,
-            source: source.into(),
-        })
+        engine
+            .precompile_module(module)
+            .map_err(|source| HostError::Compile {
+                profile: self.profile,
+                source: source.into(),
+            })
     }
 
     fn deserialize(&self, engine: &Engine, code: &[u8]) -> Result<Module, HostError> {
         // SAFETY: `code` came out of the compiler in this process and has not left it.
-        unsafe { Module::deserialize(engine, code) }
-            .map_err(|source| HostError::LoadArtifact { source: source.into() })
+        unsafe { Module::deserialize(engine, code) }.map_err(|source| HostError::LoadArtifact {
+            source: source.into(),
+        })
     }
 
     /// This cache's secret, made on first use.
@@ -135,7 +140,11 @@ impl Artifacts<'_> {
             }
             let mut key = [0u8; 32];
             getrandom::fill(&mut key).map_err(|error| {
-                CacheError::new("make a key for", &self.cache.path(KEY_FILE), std::io::Error::other(error))
+                CacheError::new(
+                    "make a key for",
+                    &self.cache.path(KEY_FILE),
+                    std::io::Error::other(error),
+                )
             })?;
             if self.cache.write_new(KEY_FILE, &key)? {
                 return Ok(key);

@@ -31,13 +31,20 @@ pub struct CacheError {
 
 impl CacheError {
     pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { action, path: path.to_owned(), source }
+        Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// True when the file system has no room left (or the user's quota is used up).
     #[must_use]
     pub fn is_no_space(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
     }
 }
 
@@ -79,7 +86,8 @@ impl Cache {
             .write(true)
             .open(&path)
             .map_err(|source| CacheError::new("open", &path, source))?;
-        file.lock().map_err(|source| CacheError::new("lock", &path, source))?;
+        file.lock()
+            .map_err(|source| CacheError::new("lock", &path, source))?;
         Ok(BuildLock { _file: file })
     }
 
@@ -145,7 +153,11 @@ impl Cache {
         if file.read_exact(&mut front).is_err() {
             return Ok(None);
         }
-        let header = front.iter().rev().take(4).fold(0u64, |len, &byte| len << 8 | u64::from(byte));
+        let header = front
+            .iter()
+            .rev()
+            .take(4)
+            .fold(0u64, |len, &byte| len << 8 | u64::from(byte));
         let rest = header.min(u64::from(crate::image::HEADER_BYTES_MAX)) + 32;
         match file.take(rest).read_to_end(&mut front) {
             Ok(_) => Ok(Some(front)),
@@ -164,7 +176,9 @@ impl Cache {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(parent).map_err(|source| CacheError::new("create", parent, source))?;
+        builder
+            .create(parent)
+            .map_err(|source| CacheError::new("create", parent, source))?;
         Ok(parent)
     }
 }
@@ -186,7 +200,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(cache.path("a/b")).unwrap().permissions().mode();
+            let mode = fs::metadata(cache.path("a/b"))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o077, 0);
         }
         cache.remove("a/b");
@@ -204,9 +221,15 @@ mod tests {
             let _second = other.lock("x").unwrap();
             sender.send(()).unwrap();
         });
-        assert!(receiver.recv_timeout(std::time::Duration::from_millis(50)).is_err());
+        assert!(
+            receiver
+                .recv_timeout(std::time::Duration::from_millis(50))
+                .is_err()
+        );
         drop(first);
-        receiver.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        receiver
+            .recv_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
         waiter.join().unwrap();
     }
 
@@ -215,7 +238,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, b"x").unwrap();
-        let error = Cache::new(file.join("below")).write("a", &[b"x"]).unwrap_err();
+        let error = Cache::new(file.join("below"))
+            .write("a", &[b"x"])
+            .unwrap_err();
         assert!(error.to_string().contains("below"), "{error}");
     }
 }

@@ -24,13 +24,21 @@ pub enum CpuProfile {
 
 impl CpuProfile {
     /// All profiles, weaker before stronger of the same architecture.
-    pub const ALL: [Self; 5] =
-        [Self::X86_64V2, Self::X86_64V3, Self::Aarch64, Self::Aarch64Lse, Self::Riscv64Gc];
+    pub const ALL: [Self; 5] = [
+        Self::X86_64V2,
+        Self::X86_64V3,
+        Self::Aarch64,
+        Self::Aarch64Lse,
+        Self::Riscv64Gc,
+    ];
 
     /// The strongest profile this machine can run, if any.
     #[must_use]
     pub fn detect() -> Option<Self> {
-        Self::ALL.into_iter().rev().find(|profile| profile.runs_here())
+        Self::ALL
+            .into_iter()
+            .rev()
+            .find(|profile| profile.runs_here())
     }
 
     /// Whether this machine's CPU has all that the profile uses.
@@ -70,7 +78,10 @@ impl CpuProfile {
         {
             return self == Self::Riscv64Gc;
         }
-        #[allow(unreachable_code, reason = "reached on architectures without a profile")]
+        #[allow(
+            unreachable_code,
+            reason = "reached on architectures without a profile"
+        )]
         false
     }
 
@@ -106,8 +117,14 @@ impl CpuProfile {
 
     /// Compiler flags that are switched on for the profile.
     pub(crate) fn flags(self) -> &'static [&'static str] {
-        const V2: &[&str] =
-            &["has_sse3", "has_ssse3", "has_cmpxchg16b", "has_sse41", "has_sse42", "has_popcnt"];
+        const V2: &[&str] = &[
+            "has_sse3",
+            "has_ssse3",
+            "has_cmpxchg16b",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+        ];
         const V3: &[&str] = &[
             "has_sse3",
             "has_ssse3",
@@ -143,8 +160,10 @@ mod tests {
 
     #[test]
     fn names_differ_and_the_detected_profile_runs_here() {
-        let names: std::collections::BTreeSet<_> =
-            CpuProfile::ALL.iter().map(|profile| profile.name()).collect();
+        let names: std::collections::BTreeSet<_> = CpuProfile::ALL
+            .iter()
+            .map(|profile| profile.name())
+            .collect();
         assert_eq!(names.len(), CpuProfile::ALL.len());
         if let Some(profile) = CpuProfile::detect() {
             assert!(profile.runs_here());

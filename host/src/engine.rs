@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, RegallocAlgorithm,
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm,
 };
 
 use crate::cpu::CpuProfile;
@@ -131,12 +132,19 @@ impl Ticker {
             .name("ppwasm-ticker".into())
             .stack_size(64 << 10)
             .spawn(move || state.tick())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Has the epoch of this engine advance as well. Adding an engine again changes nothing.
     pub(crate) fn add(&self, engine: &Engine) {
-        let mut engines = self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engines = self
+            .shared
+            .engines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !engines.iter().any(|known| Engine::same(known, engine)) {
             engines.push(engine.clone());
         }
@@ -161,7 +169,12 @@ impl TickerState {
         while !self.stop.load(Ordering::Acquire) {
             if self.running.load(Ordering::Acquire) > 0 {
                 idle_ticks = 0;
-                for engine in self.engines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                for engine in self
+                    .engines
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .iter()
+                {
                     engine.increment_epoch();
                 }
             } else {

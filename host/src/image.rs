@@ -153,7 +153,11 @@ impl Image {
             pages_digest: Digest::of(&bytes),
         };
         let digest = Digest::of(&front(&header));
-        Self { digest, header, pages: bytes }
+        Self {
+            digest,
+            header,
+            pages: bytes,
+        }
     }
 
     /// The image's name: the digest over its header, which covers the pages.
@@ -180,20 +184,32 @@ impl Image {
 
     /// The pages held: number and bytes.
     pub(crate) fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.header.page_numbers.iter().copied().zip(self.pages.chunks_exact(PAGE_BYTES))
+        self.header
+            .page_numbers
+            .iter()
+            .copied()
+            .zip(self.pages.chunks_exact(PAGE_BYTES))
     }
 
     /// Those of the pages that lie in `[first, first + count)`.
     pub(crate) fn pages_in(&self, first: u32, count: u32) -> impl Iterator<Item = (u32, &[u8])> {
-        let start = self.header.page_numbers.partition_point(|&page| page < first);
-        self.pages().skip(start).take_while(move |(page, _)| *page - first < count)
+        let start = self
+            .header
+            .page_numbers
+            .partition_point(|&page| page < first);
+        self.pages()
+            .skip(start)
+            .take_while(move |(page, _)| *page - first < count)
     }
 
     /// Refuses a function image that was made on another base.
     pub(crate) fn check_base(&self, wanted: Digest) -> Result<Digest, ImageError> {
         match self.header.kind {
             ImageKind::Function { base, bundle } if base == wanted => Ok(bundle),
-            ImageKind::Function { base, .. } => Err(ImageError::OtherBase { found: base, wanted }),
+            ImageKind::Function { base, .. } => Err(ImageError::OtherBase {
+                found: base,
+                wanted,
+            }),
             ImageKind::Base { .. } => Err(ImageError::InvalidHeader),
         }
     }
@@ -223,16 +239,25 @@ impl Image {
         if rest.len() != wanted || Digest::of(pages) != header.pages_digest {
             return Err(ImageError::Damaged);
         }
-        Ok(Self { digest, header, pages: pages.to_vec() })
+        Ok(Self {
+            digest,
+            header,
+            pages: pages.to_vec(),
+        })
     }
 
     #[cfg(test)]
     pub(crate) fn empty_for_tests(memory_bytes: u64) -> Self {
         Self::new(
-            ImageKind::Base { guest: Digest::of(b"") },
+            ImageKind::Base {
+                guest: Digest::of(b""),
+            },
             memory_bytes,
             1024,
-            RequestBuffer { address: 2048, len: 64 },
+            RequestBuffer {
+                address: 2048,
+                len: 64,
+            },
             Vec::new(),
             std::iter::empty(),
         )
@@ -274,11 +299,14 @@ pub(crate) fn read_front(bytes: &[u8]) -> Result<(Header, Digest, &[u8]), ImageE
 fn check(header: &Header) -> Result<(), ImageError> {
     let buffer = header.request_buffer;
     let pages = header.memory_bytes / PAGE_BYTES as u64;
-    let whole = header.memory_bytes.is_multiple_of(65_536) && header.memory_bytes <= MEMORY_BYTES_MAX;
+    let whole =
+        header.memory_bytes.is_multiple_of(65_536) && header.memory_bytes <= MEMORY_BYTES_MAX;
     let rising = header.page_numbers.is_sorted_by(|a, b| a < b);
-    let inside = header.page_numbers.last().is_none_or(|&last| u64::from(last) < pages);
-    let buffer_inside =
-        u64::from(buffer.address) + u64::from(buffer.len) <= header.memory_bytes;
+    let inside = header
+        .page_numbers
+        .last()
+        .is_none_or(|&last| u64::from(last) < pages);
+    let buffer_inside = u64::from(buffer.address) + u64::from(buffer.len) <= header.memory_bytes;
     if whole && rising && inside && buffer_inside {
         Ok(())
     } else {
@@ -332,10 +360,16 @@ mod tests {
         let page = [7u8; PAGE_BYTES];
         let other = [9u8; PAGE_BYTES];
         Image::new(
-            ImageKind::Function { base: Digest::of(b"base"), bundle: Digest::of(b"bundle") },
+            ImageKind::Function {
+                base: Digest::of(b"base"),
+                bundle: Digest::of(b"bundle"),
+            },
             4 * 65_536,
             1_000,
-            RequestBuffer { address: 4_096, len: 4_096 },
+            RequestBuffer {
+                address: 4_096,
+                len: 4_096,
+            },
             vec![1, 2, 3],
             [(3u32, &page[..]), (9, &other[..])].into_iter(),
         )
@@ -347,14 +381,25 @@ mod tests {
         let read = Image::from_bytes(&image.to_bytes()).unwrap();
         assert_eq!(read.digest(), image.digest());
         assert_eq!(read.header, image.header);
-        assert_eq!(read.pages().collect::<Vec<_>>(), image.pages().collect::<Vec<_>>());
-        assert_eq!(read.pages_in(4, 10).map(|(page, _)| page).collect::<Vec<_>>(), [9]);
+        assert_eq!(
+            read.pages().collect::<Vec<_>>(),
+            image.pages().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            read.pages_in(4, 10)
+                .map(|(page, _)| page)
+                .collect::<Vec<_>>(),
+            [9]
+        );
     }
 
     #[test]
     fn every_cut_and_every_changed_byte_is_refused() {
         let bytes = sample().to_bytes();
-        for end in (0..bytes.len()).step_by(61).chain(bytes.len() - 1..bytes.len()) {
+        for end in (0..bytes.len())
+            .step_by(61)
+            .chain(bytes.len() - 1..bytes.len())
+        {
             assert!(Image::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
         }
         for at in (0..bytes.len()).step_by(17) {
@@ -372,11 +417,20 @@ mod tests {
         let image = sample();
         let mut bytes = image.to_bytes();
         bytes[6] = 2;
-        assert_eq!(Image::from_bytes(&bytes).err(), Some(ImageError::Version { found: 2 }));
-        assert_eq!(image.check_base(Digest::of(b"base")), Ok(Digest::of(b"bundle")));
+        assert_eq!(
+            Image::from_bytes(&bytes).err(),
+            Some(ImageError::Version { found: 2 })
+        );
+        assert_eq!(
+            image.check_base(Digest::of(b"base")),
+            Ok(Digest::of(b"bundle"))
+        );
         assert_eq!(
             image.check_base(Digest::of(b"other")),
-            Err(ImageError::OtherBase { found: Digest::of(b"base"), wanted: Digest::of(b"other") })
+            Err(ImageError::OtherBase {
+                found: Digest::of(b"base"),
+                wanted: Digest::of(b"other")
+            })
         );
     }
 
@@ -385,9 +439,15 @@ mod tests {
         let mut image = sample();
         image.header.page_numbers = vec![9, 3];
         image.digest = Digest::of(&front(&image.header));
-        assert_eq!(Image::from_bytes(&image.to_bytes()).err(), Some(ImageError::InvalidHeader));
+        assert_eq!(
+            Image::from_bytes(&image.to_bytes()).err(),
+            Some(ImageError::InvalidHeader)
+        );
         image.header.page_numbers = vec![3, 64];
         image.digest = Digest::of(&front(&image.header));
-        assert_eq!(Image::from_bytes(&image.to_bytes()).err(), Some(ImageError::InvalidHeader));
+        assert_eq!(
+            Image::from_bytes(&image.to_bytes()).err(),
+            Some(ImageError::InvalidHeader)
+        );
     }
 }

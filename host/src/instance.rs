@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ppwasm_proto::{LimitKind, TrapCause};
 use wasmtime::{
-    AsContextMut, Engine, Global, Instance as WasmInstance, InstancePre, Linker, Memory,
-    Module, ResourceLimiter, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val,
+    AsContextMut, Engine, Global, Instance as WasmInstance, InstancePre, Linker, Memory, Module,
+    ResourceLimiter, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val,
 };
 
 use crate::error::HostError;
@@ -40,7 +40,11 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// No limit but cancelling.
     pub(crate) fn within(wall: Duration) -> Self {
-        Self { cancel: CancelToken::new(), wall: Instant::now() + wall, cpu: None }
+        Self {
+            cancel: CancelToken::new(),
+            wall: Instant::now() + wall,
+            cpu: None,
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), Interrupt> {
@@ -48,7 +52,10 @@ impl Deadlines {
             Err(Interrupt::Cancelled)
         } else if Instant::now() >= self.wall {
             Err(Interrupt::WallTime)
-        } else if self.cpu.is_some_and(|limit| sys::thread_cpu_time() >= limit) {
+        } else if self
+            .cpu
+            .is_some_and(|limit| sys::thread_cpu_time() >= limit)
+        {
             Err(Interrupt::CpuTime)
         } else {
             Ok(())
@@ -68,7 +75,13 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(wasi: Wasi, deadlines: Deadlines) -> Self {
-        Self { wasi, deadlines, memory_bytes_max: 1 << 32, memory_refused: false, memory: None }
+        Self {
+            wasi,
+            deadlines,
+            memory_bytes_max: 1 << 32,
+            memory_refused: false,
+            memory: None,
+        }
     }
 }
 
@@ -107,7 +120,9 @@ impl ResourceLimiter for State {
 
 /// The functions that the guest imports, resolved once for a module.
 pub(crate) fn link(engine: &Engine, module: &Module) -> Result<InstancePre<State>, HostError> {
-    let failed = |source: wasmtime::Error| HostError::Instantiate { source: source.into() };
+    let failed = |source: wasmtime::Error| HostError::Instantiate {
+        source: source.into(),
+    };
     let mut linker = Linker::new(engine);
     wasi::link::add_to_linker(&mut linker).map_err(failed)?;
     linker.instantiate_pre(module).map_err(failed)
@@ -153,14 +168,19 @@ impl Instance {
         store.set_epoch_deadline(1);
         let instance = pre
             .instantiate(&mut store)
-            .map_err(|source| HostError::Instantiate { source: source.into() })?;
+            .map_err(|source| HostError::Instantiate {
+                source: source.into(),
+            })?;
         let memory = instance
             .get_memory(&mut store, "memory")
             .ok_or(HostError::MissingExport { name: "memory" })?;
         store.data_mut().memory = Some(memory);
-        let stack_pointer = instance
-            .get_global(&mut store, "__stack_pointer")
-            .ok_or(HostError::MissingExport { name: "__stack_pointer" })?;
+        let stack_pointer =
+            instance
+                .get_global(&mut store, "__stack_pointer")
+                .ok_or(HostError::MissingExport {
+                    name: "__stack_pointer",
+                })?;
         Ok(Self {
             memory,
             stack_pointer,
@@ -197,8 +217,13 @@ impl Instance {
         let address = self
             .buffer
             .call(&mut self.store, len as i32)
-            .map_err(|source| HostError::Instantiate { source: source.into() })?;
-        Ok(RequestBuffer { address: address as u32, len })
+            .map_err(|source| HostError::Instantiate {
+                source: source.into(),
+            })?;
+        Ok(RequestBuffer {
+            address: address as u32,
+            len,
+        })
     }
 
     /// Puts `message` into the guest and makes the request. A reply longer than `reply_bytes_max` is not
@@ -217,8 +242,10 @@ impl Instance {
         let address = if message.len() <= static_buffer.len as usize {
             static_buffer.address
         } else {
-            let address =
-                self.buffer.call(&mut self.store, len).map_err(|error| self.ended(&error))?;
+            let address = self
+                .buffer
+                .call(&mut self.store, len)
+                .map_err(|error| self.ended(&error))?;
             if address == 0 {
                 return Err(Ended::Limit(LimitKind::Memory));
             }
@@ -229,14 +256,17 @@ impl Instance {
             .data_mut(&mut self.store)
             .get_mut(address as usize..)
             .and_then(|rest| rest.get_mut(..message.len()));
-        let Some(place) = place else { return Err(Ended::Trap(TrapCause::InvalidReply)) };
+        let Some(place) = place else {
+            return Err(Ended::Trap(TrapCause::InvalidReply));
+        };
         place.copy_from_slice(message);
         let function = match request {
             Request::Load => &self.load,
             Request::Call => &self.call,
         };
-        let packed =
-            function.call(&mut self.store, len).map_err(|error| self.ended(&error))? as u64;
+        let packed = function
+            .call(&mut self.store, len)
+            .map_err(|error| self.ended(&error))? as u64;
         if packed == 0 {
             return Err(if self.store.data().memory_refused {
                 Ended::Limit(LimitKind::Memory)
@@ -248,9 +278,14 @@ impl Instance {
         if len as u64 > reply_bytes_max {
             return Err(Ended::ReplyTooLong);
         }
-        let reply =
-            self.memory.data(&self.store).get(address..).and_then(|rest| rest.get(..len));
-        reply.map(<[u8]>::to_vec).ok_or(Ended::Trap(TrapCause::InvalidReply))
+        let reply = self
+            .memory
+            .data(&self.store)
+            .get(address..)
+            .and_then(|rest| rest.get(..len));
+        reply
+            .map(<[u8]>::to_vec)
+            .ok_or(Ended::Trap(TrapCause::InvalidReply))
     }
 
     /// What ended the guest, from the error that came out of it.
@@ -307,7 +342,9 @@ impl Instance {
         if missing > 0 {
             self.memory
                 .grow(&mut self.store, missing)
-                .map_err(|source| HostError::Instantiate { source: source.into() })?;
+                .map_err(|source| HostError::Instantiate {
+                    source: source.into(),
+                })?;
         }
         Ok(())
     }
@@ -337,7 +374,9 @@ where
     P: wasmtime::WasmParams,
     R: wasmtime::WasmResults,
 {
-    instance.get_typed_func(store, name).map_err(|_| HostError::MissingExport { name })
+    instance
+        .get_typed_func(store, name)
+        .map_err(|_| HostError::MissingExport { name })
 }
 
 fn look_at_limits(context: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {

@@ -104,13 +104,20 @@ fn memory_section(body: &[u8], minimum: u64) -> Result<Vec<u8>, ModuleError> {
     }
     let flags = read_u32(body, &mut at).ok_or(ModuleError::Memories)?;
     let _old_minimum = read_u32(body, &mut at).ok_or(ModuleError::Memories)?;
-    let maximum = if flags & 1 == 1 { read_u32(body, &mut at) } else { None };
+    let maximum = if flags & 1 == 1 {
+        read_u32(body, &mut at)
+    } else {
+        None
+    };
     if flags > 1 || at != body.len() {
         return Err(ModuleError::Memories);
     }
     let mut out = vec![1];
     push_u32(&mut out, flags);
-    push_u32(&mut out, u32::try_from(minimum).map_err(|_| ModuleError::Memories)?);
+    push_u32(
+        &mut out,
+        u32::try_from(minimum).map_err(|_| ModuleError::Memories)?,
+    );
     if let Some(maximum) = maximum {
         push_u32(&mut out, maximum);
     }
@@ -149,7 +156,10 @@ fn data_section(image: &Image) -> Vec<u8> {
     for (first_page, pages) in segments {
         out.push(0);
         out.push(0x41);
-        push_i32(&mut out, (u64::from(first_page) * PAGE_BYTES as u64) as u32 as i32);
+        push_i32(
+            &mut out,
+            (u64::from(first_page) * PAGE_BYTES as u64) as u32 as i32,
+        );
         out.push(0x0b);
         let len = pages as usize * PAGE_BYTES;
         push_u32(&mut out, u32::try_from(len).unwrap_or(u32::MAX));
@@ -237,8 +247,12 @@ mod tests {
             assert_eq!(read_u32(&out, &mut at), Some(value));
             assert_eq!(at, out.len());
         }
-        for (value, bytes) in [(0, vec![0x00]), (-1, vec![0x7f]), (63, vec![0x3f]), (64, vec![0xc0, 0])]
-        {
+        for (value, bytes) in [
+            (0, vec![0x00]),
+            (-1, vec![0x7f]),
+            (63, vec![0x3f]),
+            (64, vec![0xc0, 0]),
+        ] {
             let mut out = Vec::new();
             push_i32(&mut out, value);
             assert_eq!(out, bytes);
@@ -253,15 +267,24 @@ mod tests {
         for end in 0..module.len() {
             let _ = with_image(&module[..end], &image);
         }
-        assert_eq!(with_image(b"", &image), Err(ModuleError::Malformed { offset: 0 }));
+        assert_eq!(
+            with_image(b"", &image),
+            Err(ModuleError::Malformed { offset: 0 })
+        );
     }
 
     #[test]
     fn passive_segments_and_start_functions_are_refused() {
         let image = Image::empty_for_tests(WASM_PAGE_BYTES);
         let passive = b"\0asm\x01\0\0\0\x0b\x03\x01\x01\0";
-        assert_eq!(with_image(passive, &image), Err(ModuleError::NotSnapshottable));
+        assert_eq!(
+            with_image(passive, &image),
+            Err(ModuleError::NotSnapshottable)
+        );
         let start = b"\0asm\x01\0\0\0\x08\x01\0";
-        assert_eq!(with_image(start, &image), Err(ModuleError::NotSnapshottable));
+        assert_eq!(
+            with_image(start, &image),
+            Err(ModuleError::NotSnapshottable)
+        );
     }
 }

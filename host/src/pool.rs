@@ -72,7 +72,11 @@ impl Run {
 
 impl Pool {
     pub(crate) fn new(base: Arc<Base>, ticker: Arc<Ticker>, start_path: StartPath) -> Self {
-        let queue = Queue { waiting: VecDeque::new(), wanted: 0, threads: 0 };
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            wanted: 0,
+            threads: 0,
+        };
         let shared = Arc::new(Shared {
             base,
             ticker,
@@ -81,7 +85,10 @@ impl Pool {
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
-        Self { shared, threads: Mutex::new(Vec::new()) }
+        Self {
+            shared,
+            threads: Mutex::new(Vec::new()),
+        }
     }
 
     pub(crate) fn ticker(&self) -> &Arc<Ticker> {
@@ -89,7 +96,11 @@ impl Pool {
     }
 
     pub(crate) fn slot(&self, path: StartPath) -> Result<Slot, HostError> {
-        Slot::new(Arc::clone(&self.shared.base), Arc::clone(&self.shared.ticker), path)
+        Slot::new(
+            Arc::clone(&self.shared.base),
+            Arc::clone(&self.shared.ticker),
+            path,
+        )
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -111,7 +122,10 @@ impl Pool {
                 Ok(thread) => threads.push(thread),
                 Err(source) => {
                     queue.wanted = queue.threads;
-                    return Err(HostError::System { action: "start a slot's thread", source });
+                    return Err(HostError::System {
+                        action: "start a slot's thread",
+                        source,
+                    });
                 }
             }
             queue.threads += 1;
@@ -131,7 +145,11 @@ impl Pool {
 
     pub(crate) fn start_with(&self, function: Function, task: Task, done: Done) -> CancelToken {
         let cancel = task.cancel.clone();
-        self.shared.lock().waiting.push_back(Queued { function, task, done });
+        self.shared.lock().waiting.push_back(Queued {
+            function,
+            task,
+            done,
+        });
         self.shared.changed.notify_one();
         cancel
     }
@@ -145,11 +163,22 @@ impl Shared {
 
     /// A slot's thread: until there are more threads than slots wanted.
     fn serve(&self) {
-        let mut slot = Slot::new(Arc::clone(&self.base), Arc::clone(&self.ticker), self.start_path);
-        while let Some(Queued { function, task, done }) = self.next() {
+        let mut slot = Slot::new(
+            Arc::clone(&self.base),
+            Arc::clone(&self.ticker),
+            self.start_path,
+        );
+        while let Some(Queued {
+            function,
+            task,
+            done,
+        }) = self.next()
+        {
             let report = match &mut slot {
                 Ok(slot) => slot.run(&function, task),
-                Err(error) => Err(HostError::NoSlot { reason: error.to_string() }),
+                Err(error) => Err(HostError::NoSlot {
+                    reason: error.to_string(),
+                }),
             };
             done(report);
         }
@@ -166,7 +195,10 @@ impl Shared {
             if let Some(queued) = queue.waiting.pop_front() {
                 return Some(queued);
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -179,7 +211,8 @@ impl Drop for Pool {
         for queued in waiting {
             (queued.done)(Err(HostError::Stopped));
         }
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A slot's thread that panicked has nothing left to hand over.
             let _ = thread.join();

@@ -179,7 +179,9 @@ impl CancelToken {
             if self.is_cancelled() {
                 return true;
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return false;
+            };
             if left.is_zero() {
                 return false;
             }
@@ -202,7 +204,11 @@ pub(crate) struct BoundedSleeper {
 impl Sleeper for BoundedSleeper {
     fn sleep_until(&self, wake: Instant) -> Result<(), Interrupted> {
         let cut_short = self.cancel.sleep_until(wake.min(self.deadline));
-        if cut_short || wake > self.deadline { Err(Interrupted) } else { Ok(()) }
+        if cut_short || wake > self.deadline {
+            Err(Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -214,11 +220,21 @@ mod tests {
     fn a_sleep_ends_at_the_limit_or_at_a_cancel() {
         let cancel = CancelToken::new();
         let now = Instant::now();
-        let sleeper = BoundedSleeper { cancel: cancel.clone(), deadline: now + Duration::from_millis(20) };
+        let sleeper = BoundedSleeper {
+            cancel: cancel.clone(),
+            deadline: now + Duration::from_millis(20),
+        };
         assert!(sleeper.sleep_until(now + Duration::from_millis(1)).is_ok());
-        assert!(sleeper.sleep_until(now + Duration::from_secs(3_600)).is_err());
+        assert!(
+            sleeper
+                .sleep_until(now + Duration::from_secs(3_600))
+                .is_err()
+        );
 
-        let far = BoundedSleeper { cancel: cancel.clone(), deadline: now + Duration::from_secs(3_600) };
+        let far = BoundedSleeper {
+            cancel: cancel.clone(),
+            deadline: now + Duration::from_secs(3_600),
+        };
         let waiter = std::thread::spawn(move || far.sleep_until(now + Duration::from_secs(3_600)));
         cancel.cancel();
         assert!(waiter.join().unwrap().is_err());
