@@ -151,6 +151,8 @@ pub(crate) struct Instance {
     load: TypedFunc<i32, i64>,
     call: TypedFunc<i32, i64>,
     instance: WasmInstance,
+    /// The guest's request buffer is one of its own making, not the static one.
+    large_buffer: bool,
 }
 
 /// Which of the guest's two requests.
@@ -190,6 +192,7 @@ impl Instance {
             call: export(&instance, &mut store, "ppwasm_call")?,
             instance,
             store,
+            large_buffer: false,
         })
     }
 
@@ -239,9 +242,11 @@ impl Instance {
             return Err(Ended::Limit(LimitKind::Memory));
         };
         self.store.set_epoch_deadline(1);
-        let address = if message.len() <= static_buffer.len as usize {
+        let fits = message.len() <= static_buffer.len as usize;
+        let address = if fits && !self.large_buffer {
             static_buffer.address
         } else {
+            self.large_buffer = !fits;
             let address = self
                 .buffer
                 .call(&mut self.store, len)
@@ -286,6 +291,11 @@ impl Instance {
         reply
             .map(<[u8]>::to_vec)
             .ok_or(Ended::Trap(TrapCause::InvalidReply))
+    }
+
+    /// The memory is an image again, in which the static buffer is the one in use.
+    pub(crate) fn forget_large_buffer(&mut self) {
+        self.large_buffer = false;
     }
 
     /// What ended the guest, from the error that came out of it.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use ppwasm_proto::{Digest, LimitKind, Limits, Outcome, Reply, TrapCause};
+use ppwasm_proto::{Digest, JobId, LimitKind, Limits, Outcome, Reply, TrapCause};
 
 use crate::base::Base;
 use crate::engine::Ticker;
@@ -75,6 +75,8 @@ struct Live {
     faults: Option<(ThreadId, u64)>,
     calls_to_review: u32,
     review_calls: u32,
+    /// The job whose calls share what the memory holds now; `None` when it is the image.
+    kept_for: Option<JobId>,
 }
 
 impl Slot {
@@ -150,12 +152,26 @@ impl Slot {
                 let mut instance = Instance::new(&prepared.pre, state)?;
                 instance.grow_memory_to(loaded.image.memory_bytes())?;
                 write_pages(&mut instance, loaded);
-                let (report, _) =
-                    run_call(&mut instance, loaded, task, &message, &limits, hash_memory);
+                let call = Prepared {
+                    message: &message,
+                    limits: &limits,
+                    hash_memory,
+                    continued: false,
+                };
+                let (report, _) = run_call(&mut instance, loaded, task, &call);
                 Ok(report)
             }
         }
     }
+}
+
+/// A call that only has to be made.
+struct Prepared<'a> {
+    message: &'a [u8],
+    limits: &'a Limits,
+    hash_memory: bool,
+    /// The instance holds what the job's last call left, and keeps it.
+    continued: bool,
 }
 
 fn run_overlay(
@@ -167,20 +183,26 @@ fn run_overlay(
     limits: &Limits,
     hash_memory: bool,
 ) -> Result<Report, HostError> {
+    let keep_for = task.keep_instance.then_some(task.identity.job);
     let mut live = match slot.take() {
-        Some(live) if Arc::ptr_eq(&live.function, loaded) => live,
+        Some(live) if Arc::ptr_eq(&live.function, loaded) => {
+            live.ready_for(base, loaded, keep_for)?
+        }
         Some(live) => live.switch(base, loaded)?,
         None => Live::new(base, loaded)?,
     };
-    let (report, reusable) = run_call(
-        &mut live.instance,
-        loaded,
-        task,
+    let continued = live.kept_for.is_some();
+    let call = Prepared {
         message,
         limits,
         hash_memory,
-    );
-    if reusable {
+        continued,
+    };
+    let (report, reusable) = run_call(&mut live.instance, loaded, task, &call);
+    live.kept_for = keep_for;
+    if reusable && keep_for.is_some() {
+        *slot = Some(live);
+    } else if reusable {
         // An instance that cannot be put back is dropped; the next call makes another.
         *slot = live.put_back(base).ok();
     }
@@ -207,7 +229,24 @@ impl Live {
             faults: None,
             calls_to_review: FIRST_REVIEW_CALLS,
             review_calls: FIRST_REVIEW_CALLS,
+            kept_for: None,
         }))
+    }
+
+    /// This instance as a call for `keep_for` wants it: as the job's last call left it, or as the image.
+    fn ready_for(
+        self: Box<Self>,
+        base: &Arc<Base>,
+        loaded: &Arc<Loaded>,
+        keep_for: Option<JobId>,
+    ) -> Result<Box<Self>, HostError> {
+        if self.kept_for.is_none() || self.kept_for == keep_for {
+            return Ok(self);
+        }
+        match self.put_back(base) {
+            Ok(live) => Ok(live),
+            Err(_) => Self::new(base, loaded),
+        }
     }
 
     /// Makes this instance start from another function's image.
@@ -226,6 +265,7 @@ impl Live {
         self.faults = None;
         self.review_calls = FIRST_REVIEW_CALLS;
         self.calls_to_review = FIRST_REVIEW_CALLS;
+        self.kept_for = None;
         Ok(self)
     }
 
@@ -247,6 +287,8 @@ impl Live {
         // that is mapped; the instance owns the memory for as long as it lives.
         unsafe { self.overlay.restore(image, &self.hot) };
         self.faults = Some(faults_of_thread());
+        self.instance.forget_large_buffer();
+        self.kept_for = None;
         Ok(self)
     }
 
@@ -354,10 +396,9 @@ fn run_call(
     instance: &mut Instance,
     loaded: &Loaded,
     task: Task,
-    message: &[u8],
-    limits: &Limits,
-    hash_memory: bool,
+    call: &Prepared<'_>,
 ) -> (Report, bool) {
+    let limits = call.limits;
     let started = Instant::now();
     let wall = started.checked_add(limits.wall_time_max).unwrap_or(started);
     let cpu = (limits.cpu_time_max < limits.wall_time_max)
@@ -370,11 +411,20 @@ fn run_call(
     };
     state.memory_bytes_max = limits.memory_bytes_max.max(loaded.image.memory_bytes());
     state.memory_refused = false;
-    state.wasi.reset(&loaded.wasi, job_io(task, limits, wall));
+    let io = job_io(task, limits, wall);
+    if call.continued {
+        // Descriptors and scratch files stay as the job's last call left them.
+        match state.wasi.snapshot() {
+            Ok(now) => state.wasi.reset(&now, io),
+            Err(_) => state.wasi.reset(&loaded.wasi, io),
+        }
+    } else {
+        state.wasi.reset(&loaded.wasi, io);
+    }
     let header = loaded.image.header();
     let answer = instance.request(
         Request::Call,
-        message,
+        call.message,
         header.request_buffer,
         limits.result_bytes_max,
     );
@@ -384,7 +434,7 @@ fn run_call(
         && instance.stack_pointer() == header.stack_pointer;
     let memory_refused = instance.state().memory_refused;
     let outcome = outcome(answer, limits, memory_refused);
-    let memory_digest = hash_memory.then(|| Digest::of(instance.memory()));
+    let memory_digest = call.hash_memory.then(|| Digest::of(instance.memory()));
     let wasi = &mut instance.state_mut().wasi;
     let (stdout, stderr) = (wasi.take_stdout(), wasi.take_stderr());
     let usage = Usage {
