@@ -83,7 +83,22 @@ impl Encoder<'_> {
                 cbor::tag(self.out, tags::TIME);
                 return self.clock(&time.to_local_text(), time, levels);
             }
-            _ => return self.with_parts(value, levels),
+            Value::Complex(_)
+            | Value::Decimal(_)
+            | Value::Fraction(_)
+            | Value::TimeDelta(_)
+            | Value::Range(_)
+            | Value::Slice(_)
+            | Value::Path(_)
+            | Value::Enum(_)
+            | Value::DataClass(_)
+            | Value::NamedTuple(_)
+            | Value::Object(_)
+            | Value::Exception(_)
+            | Value::OrderedDict(_)
+            | Value::Counter(_)
+            | Value::DefaultDict(_)
+            | Value::Deque(_) => return self.with_parts(value, levels),
         }
         Ok(())
     }
