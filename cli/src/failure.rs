@@ -40,6 +40,19 @@ impl Failure {
     }
 }
 
+/// An error and its causes as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let mut line = error.to_string();
+    for cause in causes.map(ToString::to_string) {
+        // A transparent error is its cause.
+        if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 /// Says of an error what it means for the command.
 pub(crate) trait Because<T> {
     /// The user's input is at fault.

@@ -75,7 +75,7 @@ pub(crate) fn read_all(path: &Path, flag: &str) -> Result<Vec<u8>> {
 }
 
 /// A file, or standard input for `-`, to be read for `flag`.
-pub(crate) fn open(path: &Path, flag: &str) -> Result<Box<dyn Read>> {
+pub(crate) fn open(path: &Path, flag: &str) -> Result<Box<dyn Read + Send>> {
     if is_stdin(path) {
         return Ok(Box::new(io::stdin()));
     }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use ppwasm_proto::Value;
 use serde::de::IgnoredAny;
@@ -12,11 +13,15 @@ use serde::de::IgnoredAny;
 use crate::args::Submit;
 use crate::failure::{Because, Failure, Result};
 use crate::inputs;
+use crate::job::Event;
 use crate::units::{Range, Size};
 use crate::values;
 
 /// Most bytes of one line.
 pub(crate) const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Lines that are read ahead from a stream.
+const LINES_AHEAD: usize = 64;
 
 /// Where tasks come from.
 pub(crate) struct Items {
@@ -45,6 +50,8 @@ enum Source {
         lines: Box<dyn BufRead>,
         path: PathBuf,
     },
+    /// Lines that may take their time to come.
+    Stream(Receiver<Result<Option<String>>>),
     /// A text that has been checked to be an array, and where its next element is.
     Json {
         text: String,
@@ -53,41 +60,30 @@ enum Source {
     },
 }
 
+/// What [`Items::next`] gives.
+pub(crate) enum Next {
+    /// One more item.
+    Item(Item),
+    /// None has come so far; [`Event::MoreItems`] says when to ask again.
+    NotYet,
+    /// There are no more.
+    End,
+}
+
 impl Items {
-    /// The items that the command line asks for. A script gets them as text.
-    pub(crate) fn new(args: &Submit, is_script: bool) -> Result<Self> {
+    /// The items that the command line asks for. A script gets them as text. When they come by and by,
+    /// `events` is told.
+    pub(crate) fn new(args: &Submit, is_script: bool, events: &SyncSender<Event>) -> Result<Self> {
         let (source, total, identity) = if let Some(range) = args.range {
-            (
-                Source::Range(range),
-                Some(range.len()),
-                blake3::hash(range.to_string().as_bytes()),
-            )
+            let identity = blake3::hash(range.to_string().as_bytes());
+            (Source::Range(range), Some(range.len()), identity)
         } else if let Some(path) = &args.each_line {
-            let (total, identity) = match measure(path)? {
-                Some((total, identity)) => (Some(total), identity),
-                None => (None, blake3::hash(b"lines")),
-            };
-            let lines = Box::new(BufReader::new(inputs::open(path, "--each-line")?));
-            (
-                Source::Lines {
-                    lines,
-                    path: path.clone(),
-                },
-                total,
-                identity,
-            )
+            Source::lines(path, events)?
         } else if let Some(path) = &args.from_json {
             let (text, total) = json_array(path)?;
             let identity = blake3::hash(text.as_bytes());
-            (
-                Source::Json {
-                    text,
-                    at: 0,
-                    path: path.clone(),
-                },
-                Some(total),
-                identity,
-            )
+            let path = path.clone();
+            (Source::Json { text, at: 0, path }, Some(total), identity)
         } else {
             (Source::One, Some(1), blake3::hash(b"one"))
         };
@@ -115,18 +111,18 @@ impl Items {
         &self.identity
     }
 
-    /// The next item.
-    pub(crate) fn next(&mut self) -> Result<Option<Item>> {
+    /// The next item. Never waits.
+    pub(crate) fn next(&mut self) -> Result<Next> {
         let position = self.next;
-        self.next += 1;
         let item = match &mut self.source {
             Source::One => (position == 0).then_some(Item {
                 value: None,
                 bytes: 0,
             }),
             Source::Range(range) => range.number(position).map(|number| {
+                let text = || number.to_string().into();
                 let value = if self.is_script {
-                    number.to_string().into()
+                    text()
                 } else {
                     number.into()
                 };
@@ -135,16 +131,66 @@ impl Items {
                     bytes: size_of::<Value>(),
                 }
             }),
-            Source::Lines { lines, path } => line(lines, path, position + 1)?.map(|line| Item {
-                bytes: line.len(),
-                value: Some(line.into()),
-            }),
+            Source::Lines { lines, path } => line(lines, path, position + 1)?.map(Item::from_line),
+            Source::Stream(lines) => match lines.try_recv() {
+                Ok(line) => line?.map(Item::from_line),
+                Err(TryRecvError::Empty) => return Ok(Next::NotYet),
+                Err(TryRecvError::Disconnected) => None,
+            },
             Source::Json { text, at, path } => match element(text, at) {
                 Some(element) => Some(json_item(element, path, position, self.is_script)?),
                 None => None,
             },
         };
-        Ok(item)
+        self.next += 1;
+        Ok(item.map_or(Next::End, Next::Item))
+    }
+}
+
+impl Item {
+    fn from_line(line: String) -> Self {
+        Self {
+            bytes: line.len(),
+            value: Some(line.into()),
+        }
+    }
+}
+
+impl Source {
+    /// Lines of a file, which are counted first, or of something that gives them in its own time.
+    fn lines(path: &Path, events: &SyncSender<Event>) -> Result<(Self, Option<u64>, blake3::Hash)> {
+        let path = path.to_owned();
+        let measured = measure(&path)?;
+        let source = inputs::open(&path, "--each-line")?;
+        if let Some((total, identity)) = measured {
+            let lines = Box::new(BufReader::new(source));
+            return Ok((Self::Lines { lines, path }, Some(total), identity));
+        }
+        let (sender, receiver) = sync_channel(LINES_AHEAD);
+        let events = events.clone();
+        let read = move || {
+            let mut lines = BufReader::new(source);
+            let mut number = 0;
+            loop {
+                number += 1;
+                let next = line(&mut lines, &path, number);
+                let is_last = !matches!(next, Ok(Some(_)));
+                // The job may have ended before its items.
+                if sender.send(next).is_err() {
+                    return;
+                }
+                // When there is no room, there are events to wake up for.
+                let _ = events.try_send(Event::MoreItems);
+                if is_last {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("ppwasm-lines".into())
+            .spawn(read)
+            .machine("could not start a thread")?;
+        Ok((Self::Stream(receiver), None, blake3::hash(b"lines")))
     }
 }
 
@@ -201,13 +247,10 @@ fn json_array(path: &Path) -> Result<(String, u64)> {
     // The elements take no memory; they are only counted.
     let elements: Vec<IgnoredAny> = serde_json::from_str(&text).map_err(|error| {
         let what = match error.classify() {
-            serde_json::error::Category::Data => "does not hold a JSON array",
-            _ => "is not JSON",
+            serde_json::error::Category::Data => "does not hold a JSON array".to_owned(),
+            _ => format!("is not JSON: {}", values::told(&error)),
         };
-        Failure::usage(format!(
-            "--from-json: {shown} {what}: {}",
-            values::told(&error)
-        ))
+        Failure::usage(format!("--from-json: {shown} {what}"))
     })?;
     Ok((text, elements.len() as u64))
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use ppwasm_host::wasi::{InputTree, SharedBytes, Sink};
 use ppwasm_host::{CancelToken, Function, Host, HostError, Report, Task, TimeSource};
-use ppwasm_proto::{Call, JobId, Limits, Outcome, TaskId, TaskIdentity};
+use ppwasm_proto::{Call, JobId, Limits, Outcome, TaskId, TaskIdentity, TrapCause, Value};
 
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Result};
-use crate::items::{Item, Items};
+use crate::items::{Item, Items, Next};
 use crate::printer::Printer;
 use crate::progress::Progress;
 
@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Ended(u64, Result<Report, HostError>),
     /// A signal has come.
     Signal(u8),
+    /// There may be a further item.
+    MoreItems,
     /// Whoever read standard output has gone.
     OutputClosed,
 }
@@ -68,6 +70,8 @@ pub(crate) struct Ended {
     pub number: u64,
     /// What it gave, or why this machine could not run it.
     pub result: Result<Report, HostError>,
+    /// What it returned, once it has been read.
+    pub value: Option<Value>,
 }
 
 /// How many tasks ended how.
@@ -145,6 +149,22 @@ impl Ended {
         match &self.result {
             Ok(report) => ExitCode::of(&report.outcome, is_script),
             Err(_) => ExitCode::Machine,
+        }
+    }
+
+    /// Reads the value that it returned. A guest that sends none that can be read has broken its interface.
+    fn read(&mut self) {
+        let Ok(report) = &mut self.result else { return };
+        let Outcome::Succeeded { value } = &report.outcome else {
+            return;
+        };
+        match value.decode() {
+            Ok(value) => self.value = Some(value),
+            Err(_) => {
+                report.outcome = Outcome::Trapped {
+                    cause: TrapCause::InvalidReply,
+                }
+            }
         }
     }
 
@@ -239,7 +259,7 @@ impl<'a> Running<'a> {
     pub(crate) fn run(mut self, printer: &mut dyn Printer) -> Result<Summary> {
         let start = Instant::now();
         self.start_tasks();
-        while !self.started.is_empty() {
+        while !self.started.is_empty() || self.is_open {
             let Ok(event) = self.events.recv() else { break };
             self.take(event)?;
             self.take_what_is_there()?;
@@ -266,8 +286,9 @@ impl<'a> Running<'a> {
                 return;
             }
             match self.items.next() {
-                Ok(Some(item)) => self.start(item),
-                Ok(None) => self.is_open = false,
+                Ok(Next::Item(item)) => self.start(item),
+                Ok(Next::NotYet) => return,
+                Ok(Next::End) => self.is_open = false,
                 Err(failure) => {
                     self.is_open = false;
                     self.broken = Some(failure);
@@ -322,11 +343,17 @@ impl<'a> Running<'a> {
 
     fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Ended(number, result) => self.ended(Ended { number, result }),
+            Event::Ended(number, result) => self.ended(Ended {
+                number,
+                result,
+                value: None,
+            }),
             Event::Signal(signal) => {
                 self.summary.signal = Some(signal);
                 self.cancel_from(0);
             }
+            // Looked for after every event.
+            Event::MoreItems => {}
             Event::OutputClosed => return Err(Failure::OutputClosed),
         }
         Ok(())
@@ -361,9 +388,10 @@ impl<'a> Running<'a> {
         }
         let progress = self.progress;
         progress.aside(|| {
-            while let Some(ended) = self.waiting.remove(&self.turn) {
+            while let Some(mut ended) = self.waiting.remove(&self.turn) {
                 self.waiting_bytes -= ended.bytes();
                 self.turn += 1;
+                ended.read();
                 self.summary.count(&ended, self.job.is_script);
                 printer.task(&ended).map_err(closed)?;
             }

@@ -33,10 +33,10 @@ pub(crate) fn call(args: &[String], kwargs: Option<&str>, is_script: bool) -> Re
     if let Some(text) = kwargs {
         let pairs: Map<String, Json> = serde_json::from_str(text).map_err(|error| {
             let what = match error.classify() {
-                serde_json::error::Category::Data => "not a JSON object",
-                _ => "not JSON",
+                serde_json::error::Category::Data => "not a JSON object".to_owned(),
+                _ => format!("not JSON: {}", told(&error)),
             };
-            Failure::usage(format!("--kwargs: {what}: {}", told(&error)))
+            Failure::usage(format!("--kwargs: {what}"))
         })?;
         for (name, value) in &pairs {
             let value = Value::from_json(value).usage(format!("--kwargs: value of {name:?}"))?;

@@ -1,5 +1,350 @@
-//! `ppwasm doctor`.
-use crate::{args::Doctor, exit_code::ExitCode, failure::Result};
-pub(crate) fn doctor(_: &Doctor) -> Result<ExitCode> {
-    Ok(ExitCode::Succeeded)
+//! `ppwasm doctor`: what this machine has for running sandboxes, what falls back, and what is missing.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use ppwasm_host::{CpuProfile, Host, StartPath, Task};
+use ppwasm_proto::{Call, FunctionBundle, Outcome, Value};
+use serde::Serialize;
+
+use crate::args::{Doctor, Output};
+use crate::exit_code::ExitCode;
+use crate::failure::Result;
+use crate::job::closed;
+use crate::printer::write_json;
+use crate::units::Size;
+use crate::visible;
+
+/// The JSON document's version.
+const VERSION: u32 = 1;
+/// Address space that one sandbox reserves.
+const SANDBOX_BITS: u32 = 32;
+
+/// How good a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Works, but less well.
+    Fallback,
+    /// Tasks cannot run.
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    found: String,
+    /// What it means, or what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    ppwasm: &'static str,
+    checks: &'a [Check],
+}
+
+impl Check {
+    fn new(name: &'static str, state: State, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            state,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self::new(name, State::Ok, found)
+    }
+
+    fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// Looks, and prints what was found.
+pub(crate) fn doctor(args: &Doctor) -> Result<ExitCode> {
+    let mut checks = machine();
+    checks.extend(cache(&Host::default_cache()));
+    checks.extend(sandbox());
+    let mut out = io::stdout().lock();
+    let printed = match args.output {
+        Output::Human => checks.iter().try_for_each(|check| print(&mut out, check)),
+        Output::Json => {
+            let ppwasm = env!("CARGO_PKG_VERSION");
+            write_json(
+                &mut out,
+                &Document {
+                    version: VERSION,
+                    ppwasm,
+                    checks: &checks,
+                },
+            )
+            .and_then(|()| out.write_all(b"\n"))
+        }
+    };
+    printed.and_then(|()| out.flush()).map_err(closed)?;
+    let has_problem = checks.iter().any(|check| check.state == State::Problem);
+    Ok(if has_problem {
+        ExitCode::Machine
+    } else {
+        ExitCode::Succeeded
+    })
+}
+
+fn print(out: &mut impl Write, check: &Check) -> io::Result<()> {
+    let state = match check.state {
+        State::Ok => "",
+        State::Fallback => "falls back: ",
+        State::Problem => "PROBLEM: ",
+    };
+    writeln!(
+        out,
+        "{:<15} {state}{}",
+        check.name,
+        visible::line(&check.found)
+    )?;
+    match &check.advice {
+        Some(advice) => writeln!(out, "{:<15}   {}", "", visible::line(advice)),
+        None => Ok(()),
+    }
+}
+
+/// What the hardware and the system are.
+fn machine() -> Vec<Check> {
+    let release = read("/proc/sys/kernel/osrelease");
+    let target = [
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        release.as_deref().unwrap_or(""),
+    ];
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    vec![
+        Check::ok("target", target.join(" ").trim_end()),
+        profile(),
+        Check::ok("cores", cores.to_string()),
+        memory(),
+        swap(),
+        address_space(),
+    ]
+}
+
+fn profile() -> Check {
+    let Some(found) = CpuProfile::detect() else {
+        return Check::new("CPU profile", State::Problem, "none")
+            .advice("this machine's CPU fits none of the profiles that code is compiled for");
+    };
+    let is_best = CpuProfile::ALL
+        .iter()
+        .rev()
+        .find(|profile| same_architecture(**profile, found));
+    if is_best == Some(&found) {
+        Check::ok("CPU profile", found.name())
+    } else {
+        Check::new("CPU profile", State::Fallback, found.name())
+            .advice("the CPU lacks instructions of the stronger profile; computing is slower")
+    }
+}
+
+fn same_architecture(one: CpuProfile, other: CpuProfile) -> bool {
+    let family = |profile: CpuProfile| profile.name().get(..4).map(str::to_owned);
+    family(one) == family(other)
+}
+
+fn memory() -> Check {
+    let total = meminfo("MemTotal");
+    let available = meminfo("MemAvailable");
+    match (total, available) {
+        (Some(total), Some(available)) => Check::ok(
+            "memory",
+            format!("{}, {} available", about(total), about(available)),
+        ),
+        _ => Check::ok("memory", "not known"),
+    }
+}
+
+fn swap() -> Check {
+    match meminfo("SwapTotal") {
+        Some(0) => Check::ok("swap", "off"),
+        Some(bytes) => Check::ok("swap", format!("on, {}", about(bytes))),
+        None => Check::ok("swap", "not known"),
+    }
+}
+
+/// How many sandboxes the address space has room for: each reserves all that 32 bits can name.
+fn address_space() -> Check {
+    let name = "address space";
+    let Some(bits) = address_bits() else {
+        return Check::ok(name, "not known");
+    };
+    let room = 1u64 << bits.saturating_sub(SANDBOX_BITS);
+    let limit = read("/proc/self/limits").and_then(|limits| {
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max address space"))?;
+        line.split_whitespace().nth(3)?.parse::<u64>().ok()
+    });
+    let found = format!("{bits} bits, room for {room} sandboxes of 4 GiB");
+    match limit.map(|bytes| bytes >> SANDBOX_BITS) {
+        Some(0..=3) => Check::new(name, State::Problem, found)
+            .advice("the limit on address space (ulimit -v) leaves no room for a sandbox; lift it"),
+        Some(room) => Check::new(name, State::Fallback, found).advice(format!(
+            "the limit on address space (ulimit -v) leaves room for {room}"
+        )),
+        None if room < 64 => {
+            Check::new(name, State::Fallback, found).advice("large numbers of slots do not fit")
+        }
+        None => Check::ok(name, found),
+    }
+}
+
+/// Bits of an address that a process can use: the stack is close to the end.
+fn address_bits() -> Option<u32> {
+    let maps = read("/proc/self/maps")?;
+    let stack = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (_, end) = stack.split_whitespace().next()?.split_once('-')?;
+    Some(u64::BITS - u64::from_str_radix(end, 16).ok()?.leading_zeros())
+}
+
+/// The cache directory: where, how full, whether it can be written.
+fn cache(folder: &Path) -> Vec<Check> {
+    let found = format!("{}, {}", folder.display(), about(size_of_folder(folder)));
+    let probe = folder.join(format!(".doctor-{}", std::process::id()));
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, b"x"));
+    // It may not be there; that was the question.
+    let _ = fs::remove_file(&probe);
+    let check = match written {
+        Ok(()) => Check::ok("cache", found),
+        Err(error) => Check::new("cache", State::Fallback, found).advice(format!(
+            "cannot be written ({error}), so every run prepares the sandbox anew; set PPWASM_CACHE_DIR"
+        )),
+    };
+    vec![check]
+}
+
+fn size_of_folder(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .map(|(path, info)| {
+            if info.is_dir() {
+                size_of_folder(&path)
+            } else {
+                info.len()
+            }
+        })
+        .sum()
+}
+
+/// The guest, how calls start, and whether one works.
+fn sandbox() -> Vec<Check> {
+    let host = Host::builder()
+        .slots(1)
+        .on_progress(|_| super::submit::tell_preparing())
+        .build();
+    let host = match host {
+        Ok(host) => host,
+        Err(error) => {
+            let found = format!("{:#}", anyhow::Error::new(error));
+            return vec![Check::new("guest", State::Problem, found).advice(
+                "build the guest with `make guest`, or set PPWASM_GUEST_DIR to its folder",
+            )];
+        }
+    };
+    let mut checks = vec![guest(&host)];
+    checks.push(start_path(&host));
+    checks.push(call(&host));
+    checks
+}
+
+fn guest(host: &Host) -> Check {
+    let digest = host.guest_digest().to_string();
+    Check::ok(
+        "guest",
+        format!("Python {}, digest {digest}", host.python_version()),
+    )
+}
+
+fn start_path(host: &Host) -> Check {
+    let name = "start path";
+    match host.slot().map(|slot| slot.start_path()) {
+        Ok(StartPath::Overlay) => Check::ok(name, "overlay: a slot keeps its instance"),
+        Ok(_) => Check::new(name, State::Fallback, "pooled: a new instance for each call").advice(
+            "calls take some 100 µs more; the overlay needs Linux, memory files (memfd) and /proc/self/pagemap",
+        ),
+        Err(error) => Check::new(name, State::Problem, format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+/// One call, from loading to its result.
+fn call(host: &Host) -> Check {
+    let name = "a call";
+    let called = || -> anyhow::Result<(Outcome, std::time::Duration)> {
+        let bundle =
+            FunctionBundle::function("doctor", "doctor.py", "def add(a, b): return a + b", "add")?;
+        let function = host.load(&bundle)?;
+        host.run(&function, Task::new(Call::with_args([40, 2])))?;
+        let start = Instant::now();
+        let report = host.run(&function, Task::new(Call::with_args([40, 2])))?;
+        Ok((report.outcome, start.elapsed()))
+    };
+    match called() {
+        Ok((Outcome::Succeeded { value }, time))
+            if value.decode().ok() == Some(Value::from(42)) =>
+        {
+            Check::ok(name, format!("works, in {} µs", time.as_micros()))
+        }
+        Ok((outcome, _)) => Check::new(name, State::Problem, format!("gave {outcome:?}")),
+        Err(error) => Check::new(name, State::Problem, format!("{error:#}")),
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim_end().to_owned())
+}
+
+fn meminfo(name: &str) -> Option<u64> {
+    let text = read("/proc/meminfo")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib << 10)
+}
+
+/// A size rounded down to a whole unit that leaves two digits or more.
+fn about(bytes: u64) -> String {
+    let unit = [30, 20, 10]
+        .into_iter()
+        .find(|bits| bytes >> bits >= 10)
+        .unwrap_or(0);
+    Size(bytes >> unit << unit).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_down() {
+        assert_eq!(about(0), "0 bytes");
+        assert_eq!(about((25 << 30) + 12_345), "25 GiB");
+        assert_eq!(about((9 << 30) + 5), "9 GiB");
+        assert_eq!(about((9 << 30) + (5 << 20) + 7), "9221 MiB");
+    }
 }

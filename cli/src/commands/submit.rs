@@ -1,5 +1,6 @@
 //! `ppwasm submit`: everything is read and checked, then the host is made, then tasks run.
 
+use std::sync::Once;
 use std::sync::mpsc::sync_channel;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use ppwasm_proto::{Call, Digest, FunctionBundle, JobId};
 use crate::args::{Output, Submit};
 use crate::bundle::{self, Target};
 use crate::exit_code::ExitCode;
-use crate::failure::{Because, Failure, Result};
+use crate::failure::{Because, Failure, Result, chain};
 use crate::items::{self, Items};
 use crate::job::{EVENTS_MAX, Job, Running, closed};
 use crate::printer::{Header, Human, HumanStyle, Json, Printer, live_sink, load_error};
@@ -28,11 +29,11 @@ pub(crate) fn submit(args: &Submit) -> Result<ExitCode> {
     let call = values::call(&args.args, args.kwargs.as_deref(), is_script)?;
     let bundle = bundle::collect(&target, &args.modules)?;
     let inputs = inputs::read(&args.inputs)?;
-    let items = Items::new(args, is_script)?;
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    let items = Items::new(args, is_script, &sender)?;
     let stdin = inputs::stdin(args.stdin.as_deref())?;
     let submit_time_ms = (!args.real_time).then(|| submit_time_ms(args.submit_time));
 
-    let (sender, events) = sync_channel(EVENTS_MAX);
     let signals = Signals::listen(sender.clone())?;
     let host = host(args)?;
     let id = match args.job_id {
@@ -96,12 +97,19 @@ fn submit_time_ms(given: Option<Moment>) -> u64 {
     }
 }
 
+/// Says, once, why nothing happens for some seconds.
+pub(super) fn tell_preparing() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        visible::note("preparing the sandbox for this machine, once; this takes some seconds")
+    });
+}
+
 fn host(args: &Submit) -> Result<Host> {
-    let mut is_told = args.quiet;
+    let is_quiet = args.quiet;
     let mut builder = Host::builder().on_progress(move |_| {
-        if !is_told {
-            visible::note("preparing the sandbox for this machine, once; this takes some seconds");
-            is_told = true;
+        if !is_quiet {
+            tell_preparing();
         }
     });
     if let Some(slots) = args.slots {
@@ -109,7 +117,7 @@ fn host(args: &Submit) -> Result<Host> {
     }
     let host = builder.build().machine("could not prepare the sandbox")?;
     if let (Some(trouble), false) = (host.cache_trouble(), args.quiet) {
-        let trouble = format!("{:#}", anyhow::Error::msg(trouble.to_string()));
+        let trouble = chain(trouble);
         visible::note(&format!(
             "warning: every run has to prepare the sandbox anew: {}",
             visible::line(&trouble)

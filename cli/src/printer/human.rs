@@ -5,10 +5,11 @@ use std::sync::mpsc::SyncSender;
 
 use ppwasm_host::wasi::{Sink, Stream};
 use ppwasm_host::{LoadError, Report};
-use ppwasm_proto::Outcome;
+use ppwasm_proto::{Outcome, Value};
 
 use super::{Header, Printer, load_error, words};
 use crate::exit_code::ExitCode;
+use crate::failure::chain;
 use crate::job::{Ended, Event, Summary};
 use crate::units::Time;
 use crate::visible::{self, Copier, Escaper};
@@ -53,10 +54,7 @@ impl Human {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         Self {
-            out: Copier::with(
-                BufWriter::with_capacity(64 << 10, stdout),
-                is_terminal,
-            ),
+            out: Copier::with(BufWriter::with_capacity(64 << 10, stdout), is_terminal),
             is_one: style.is_one,
             is_script: style.is_script,
             is_quiet: style.is_quiet,
@@ -83,23 +81,11 @@ impl Human {
         Ok(())
     }
 
-    fn show_result(&mut self, report: &Report, number: u64) -> io::Result<()> {
-        let Outcome::Succeeded { value } = &report.outcome else {
-            return Ok(());
-        };
-        match value.decode() {
-            Ok(value) => {
-                if self.out.is_terminal() {
-                    visible::end_line();
-                }
-                self.out.copy((value.to_python_repr() + "\n").as_bytes())
-            }
-            Err(error) => {
-                let what = format!("gave a result that cannot be read: {error}");
-                self.say(number, &what);
-                Ok(())
-            }
+    fn show_result(&mut self, value: &Value) -> io::Result<()> {
+        if self.out.is_terminal() {
+            visible::end_line();
         }
+        self.out.copy((value.to_python_repr() + "\n").as_bytes())
     }
 
     /// One line about a task.
@@ -124,11 +110,8 @@ impl Human {
         let report = match &ended.result {
             Ok(report) => report,
             Err(error) => {
-                let error = anyhow::Error::msg(error.to_string());
-                return self.say(
-                    number,
-                    &format!("could not be run on this machine: {error:#}"),
-                );
+                let what = format!("could not be run on this machine: {}", chain(error));
+                return self.say(number, &what);
             }
         };
         let Outcome::Raised(exception) = &report.outcome else {
@@ -174,9 +157,9 @@ impl Printer for Human {
         let succeeded = ended.code(self.is_script) == ExitCode::Succeeded;
         if let Ok(report) = &ended.result {
             self.show_output(ended.number, report)?;
-            if succeeded && !self.is_script {
-                self.show_result(report, ended.number)?;
-            }
+        }
+        if let (Some(value), false) = (&ended.value, self.is_script) {
+            self.show_result(value)?;
         }
         if !succeeded {
             // So that the two streams are in order where they meet.
@@ -309,6 +292,12 @@ impl Drop for Live {
 /// Shows the output of a job's only task as it comes.
 pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
     let (out, err) = (Copier::new(io::stdout()), Copier::new(io::stderr()));
-    let mut live = Live { out, err, is_script, events, is_closed: false };
+    let mut live = Live {
+        out,
+        err,
+        is_script,
+        events,
+        is_closed: false,
+    };
     Box::new(move |stream, bytes| live.show(stream, bytes))
 }

@@ -2,14 +2,15 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 
-use ppwasm_host::{LoadError, Report};
-use ppwasm_proto::{Exception, Limits, Outcome, TrapCause, Value};
+use ppwasm_host::LoadError;
+use ppwasm_proto::{Exception, LimitKind, Limits, Outcome, TrapCause, Value};
 use serde::Serialize;
 use serde_json::Value as JsonValue;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use super::{Header, Printer};
 use crate::exit_code::ExitCode;
+use crate::failure::chain;
 use crate::job::{Ended, Summary};
 
 /// The document's version. It grows when a program that reads the older one could be misled.
@@ -132,18 +133,34 @@ impl Json {
     }
 
     fn ending(&self, ended: &Ended) -> Ending {
-        match &ended.result {
+        let report = match &ended.result {
+            Ok(report) => report,
+            Err(error) => {
+                return Ending::NotRun {
+                    error: chain(error),
+                };
+            }
+        };
+        let succeeded = ended.code(self.is_script) == ExitCode::Succeeded;
+        match &report.outcome {
+            Outcome::Succeeded { .. } => Ending::Succeeded {
+                value: ended.value.as_ref().map_or(JsonValue::Null, Value::to_json),
+            },
             // A script that ends with code 0 has done what it should.
-            Ok(Report {
-                outcome: Outcome::Raised(_),
-                ..
-            }) if ended.code(self.is_script) == ExitCode::Succeeded => Ending::Succeeded {
+            Outcome::Raised(_) if succeeded => Ending::Succeeded {
                 value: JsonValue::Null,
             },
-            Ok(report) => ending(&report.outcome),
-            Err(error) => Ending::NotRun {
-                error: format!("{:#}", anyhow::Error::msg(error.to_string())),
+            Outcome::Raised(exception) => Ending::Raised {
+                exception: exception_text(exception),
             },
+            Outcome::Trapped { cause } => Ending::Trapped {
+                cause: trap(*cause),
+            },
+            Outcome::LimitExceeded { limit, allowed } => Ending::LimitExceeded {
+                limit: passed(*limit, Some(*allowed)),
+            },
+            Outcome::Cancelled => Ending::Cancelled,
+            Outcome::Abandoned => Ending::Abandoned,
         }
     }
 }
@@ -175,11 +192,7 @@ impl Printer for Json {
                 cause: trap(*cause),
             },
             LoadError::LimitExceeded { limit } => Ending::LimitExceeded {
-                limit: PassedLimit {
-                    name: limit.name(),
-                    allowed: None,
-                    unit: limit.unit().to_string(),
-                },
+                limit: passed(*limit, None),
             },
             other => Ending::NotRun {
                 error: other.to_string(),
@@ -239,31 +252,11 @@ impl Printer for Json {
     }
 }
 
-fn ending(outcome: &Outcome) -> Ending {
-    match outcome {
-        Outcome::Succeeded { value } => match value.decode() {
-            Ok(value) => Ending::Succeeded {
-                value: value.to_json(),
-            },
-            Err(error) => Ending::NotRun {
-                error: format!("the result cannot be read: {error}"),
-            },
-        },
-        Outcome::Raised(exception) => Ending::Raised {
-            exception: exception_text(exception),
-        },
-        Outcome::Trapped { cause } => Ending::Trapped {
-            cause: trap(*cause),
-        },
-        Outcome::LimitExceeded { limit, allowed } => Ending::LimitExceeded {
-            limit: PassedLimit {
-                name: limit.name(),
-                allowed: Some(*allowed),
-                unit: limit.unit().to_string(),
-            },
-        },
-        Outcome::Cancelled => Ending::Cancelled,
-        Outcome::Abandoned => Ending::Abandoned,
+fn passed(limit: LimitKind, allowed: Option<u64>) -> PassedLimit {
+    PassedLimit {
+        name: limit.name(),
+        allowed,
+        unit: limit.unit().to_string(),
     }
 }
 
@@ -310,7 +303,6 @@ fn output(bytes: &[u8]) -> JsonValue {
 }
 
 fn all_limits(limits: &Limits) -> AllLimits {
-    use ppwasm_proto::LimitKind;
     AllLimits {
         memory_bytes: limits.memory_bytes_max,
         wall_time_ms: limits.allowed(LimitKind::WallTime),

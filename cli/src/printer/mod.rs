@@ -13,7 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::job::{Ended, Summary};
 
 pub(crate) use human::{Human, Style as HumanStyle, live_sink};
-pub(crate) use json::Json;
+pub(crate) use json::{Json, write as write_json};
 pub(crate) use words::load_error;
 
 /// What a job is, for those who tell of it.

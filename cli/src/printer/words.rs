@@ -4,6 +4,7 @@ use ppwasm_host::LoadError;
 use ppwasm_proto::{Exception, LimitKind, Outcome, TrapCause};
 
 use crate::exit_code::ExitCode;
+use crate::failure::chain;
 use crate::settings::{amount, flag};
 
 /// What went wrong with a task, as the end of a sentence that begins with the task. `None` for an exception,
@@ -74,7 +75,7 @@ pub(crate) fn load_error(error: &LoadError, file: &str) -> (ExitCode, String) {
         // The enum may grow.
         other => (
             ExitCode::Machine,
-            format!("error: could not load {file}: {other}"),
+            format!("error: could not load {file}: {}", chain(other)),
         ),
     }
 }
