@@ -1,18 +1,21 @@
 //! The host's own slots: threads that take calls from one queue.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
+use ppwasm_proto::Outcome;
+
 use crate::base::Base;
-use crate::engine::{HOST_STACK_BYTES, Ticker, WASM_STACK_BYTES};
+use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::HostError;
 use crate::function::Function;
 use crate::host::SLOTS_MAX;
 use crate::slot::{Slot, StartPath};
-use crate::task::{CancelToken, Report, Task};
+use crate::task::{CancelToken, Report, Task, Usage};
 
 type Done = Box<dyn FnOnce(Result<Report, HostError>) + Send>;
 
@@ -27,7 +30,7 @@ pub(crate) struct Pool {
 
 struct Shared {
     base: Arc<Base>,
-    ticker: Arc<Ticker>,
+    watchdog: Arc<Watchdog>,
     start_path: StartPath,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -36,6 +39,8 @@ struct Shared {
 
 struct Queue {
     waiting: VecDeque<Queued>,
+    /// Number of the call that is queued next.
+    next: u64,
     /// How many slots there should be.
     wanted: usize,
     /// How many threads there are.
@@ -43,6 +48,8 @@ struct Queue {
 }
 
 struct Queued {
+    /// Rises along the queue.
+    number: u64,
     function: Function,
     task: Task,
     done: Done,
@@ -51,13 +58,23 @@ struct Queued {
 /// A call that was started.
 pub struct Run {
     cancel: CancelToken,
+    number: u64,
+    pool: Weak<Shared>,
     receiver: Receiver<Result<Report, HostError>>,
 }
 
 impl Run {
-    /// Cancels the call. It ends within 100 ms if it runs and does not start if it waits.
+    /// Cancels the call. It ends within 100 ms if it runs and at once if it waits.
     pub fn cancel(&self) {
         self.cancel.cancel();
+        // Otherwise its end would be told only when a slot comes to it.
+        let waiting = self
+            .pool
+            .upgrade()
+            .and_then(|pool| pool.lock().take_out(self.number));
+        if let Some(queued) = waiting {
+            (queued.done)(Ok(cancelled()));
+        }
     }
 
     /// Waits for the end.
@@ -71,15 +88,16 @@ impl Run {
 }
 
 impl Pool {
-    pub(crate) fn new(base: Arc<Base>, ticker: Arc<Ticker>, start_path: StartPath) -> Self {
+    pub(crate) fn new(base: Arc<Base>, watchdog: Arc<Watchdog>, start_path: StartPath) -> Self {
         let queue = Queue {
             waiting: VecDeque::new(),
+            next: 0,
             wanted: 0,
             threads: 0,
         };
         let shared = Arc::new(Shared {
             base,
-            ticker,
+            watchdog,
             start_path,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -91,14 +109,14 @@ impl Pool {
         }
     }
 
-    pub(crate) fn ticker(&self) -> &Arc<Ticker> {
-        &self.shared.ticker
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.shared.watchdog
     }
 
     pub(crate) fn slot(&self, path: StartPath) -> Result<Slot, HostError> {
         Slot::new(
             Arc::clone(&self.shared.base),
-            Arc::clone(&self.shared.ticker),
+            Arc::clone(&self.shared.watchdog),
             path,
         )
     }
@@ -139,19 +157,55 @@ impl Pool {
         let (sender, receiver): (SyncSender<_>, _) = sync_channel(1);
         // That nobody waits for the report any more is no error.
         let done = Box::new(move |report| drop(sender.send(report)));
-        let cancel = self.start_with(function, task, done);
-        Run { cancel, receiver }
+        let (cancel, number) = self.queue(function, task, done);
+        Run {
+            cancel,
+            number,
+            pool: Arc::downgrade(&self.shared),
+            receiver,
+        }
     }
 
     pub(crate) fn start_with(&self, function: Function, task: Task, done: Done) -> CancelToken {
+        self.queue(function, task, done).0
+    }
+
+    fn queue(&self, function: Function, task: Task, done: Done) -> (CancelToken, u64) {
         let cancel = task.cancel.clone();
-        self.shared.lock().waiting.push_back(Queued {
+        let mut queue = self.shared.lock();
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back(Queued {
+            number,
             function,
             task,
             done,
         });
+        drop(queue);
         self.shared.changed.notify_one();
-        cancel
+        (cancel, number)
+    }
+}
+
+impl Queue {
+    /// Takes a call out of the queue, if it still waits.
+    fn take_out(&mut self, number: u64) -> Option<Queued> {
+        let at = self
+            .waiting
+            .binary_search_by_key(&number, |queued| queued.number)
+            .ok()?;
+        self.waiting.remove(at)
+    }
+}
+
+/// The report of a call that never started.
+fn cancelled() -> Report {
+    Report {
+        outcome: Outcome::Cancelled,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+        usage: Usage::default(),
+        memory_digest: None,
     }
 }
 
@@ -165,13 +219,14 @@ impl Shared {
     fn serve(&self) {
         let mut slot = Slot::new(
             Arc::clone(&self.base),
-            Arc::clone(&self.ticker),
+            Arc::clone(&self.watchdog),
             self.start_path,
         );
         while let Some(Queued {
             function,
             task,
             done,
+            ..
         }) = self.next()
         {
             let report = match &mut slot {
@@ -180,7 +235,8 @@ impl Shared {
                     reason: error.to_string(),
                 }),
             };
-            done(report);
+            // What the caller does with the report is not the slot's concern: it goes on.
+            let _ = catch_unwind(AssertUnwindSafe(|| done(report)));
         }
     }
 
@@ -213,7 +269,12 @@ impl Drop for Pool {
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        let here = std::thread::current().id();
+        // The last owner of the host may be a call's `done`, on a slot's own thread.
+        for thread in threads
+            .into_iter()
+            .filter(|thread| thread.thread().id() != here)
+        {
             // A slot's thread that panicked has nothing left to hand over.
             let _ = thread.join();
         }
