@@ -1,0 +1,137 @@
+//! CPython's own regression tests: the quick part of `guest-python/regression/expected.toml` holds.
+//! `guest-python/regression/run.sh --all` runs the rest.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ppwasm_host::wasi::InputTree;
+use ppwasm_host::wasi::inputs::{InputLimits, InputReader};
+use ppwasm_host::{Report, Task, TimeSource};
+use ppwasm_proto::{Limits, Outcome, Value};
+
+use crate::support::{function, host, machine, task, value};
+
+/// As in `run.sh`: the first second of 2026.
+const START_NS: u64 = 1_767_225_600_000_000_000;
+const LIMITS: fn() -> Limits = || Limits {
+    memory_bytes_max: 1 << 30,
+    wall_time_max: Duration::from_secs(600),
+    ..Limits::default()
+};
+
+#[test]
+fn quick_regression_tests_do_what_the_list_says() {
+    let _alone = machine();
+    let (driver, compare) = (source("driver.py"), source("compare.py"));
+    let expected = source("expected.toml");
+    let tests = Arc::new(tests());
+
+    let chosen = [expected.as_str(), "quick"];
+    let tasks = value(&run(&compare, "tasks", chosen.map(Value::from)));
+    let tasks = tasks.as_items().expect("a list");
+    assert!(
+        tasks.len() > 40,
+        "only {} files are listed as quick",
+        tasks.len()
+    );
+
+    let run_test = function(&driver, "run_test");
+    let running: Vec<_> = tasks
+        .iter()
+        .map(|item| {
+            host().start(
+                &run_test,
+                limited(task([item.clone()])).inputs(tests.clone()),
+            )
+        })
+        .collect();
+    let results = tasks.iter().zip(running).map(|(item, run)| {
+        let report = run.wait().expect("this machine can run it");
+        result(item.get("name").expect("a name"), &report)
+    });
+    let results = Value::list(results);
+
+    let found = value(&run(
+        &compare,
+        "differences",
+        [Value::from(expected), results],
+    ));
+    let found: Vec<_> = found
+        .as_items()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(
+        found.is_empty(),
+        "not as expected.toml says:\n{}",
+        found.join("\n")
+    );
+}
+
+/// How a file's sandbox ended, as `compare.differences` wants it.
+fn result(name: &Value, report: &Report) -> Value {
+    let (returned, ended) = match &report.outcome {
+        Outcome::Succeeded { value } => (value.decode().expect("a value"), String::new()),
+        other => (
+            Value::from(None::<i64>),
+            format!("{other:?} in {}", last_test(report)),
+        ),
+    };
+    Value::dict([
+        ("name", name.clone()),
+        ("report", returned),
+        ("ended", Value::from(ended)),
+    ])
+}
+
+fn last_test(report: &Report) -> String {
+    let stderr = String::from_utf8_lossy(&report.stderr);
+    stderr
+        .lines()
+        .rfind(|line| line.starts_with("test: "))
+        .unwrap_or("no test")
+        .to_owned()
+}
+
+fn run<const N: usize>(source: &str, name: &str, args: [Value; N]) -> Report {
+    host()
+        .run(&function(source, name), limited(task(args)))
+        .expect("this machine can run it")
+}
+
+fn limited(task: Task) -> Task {
+    task.limits(LIMITS())
+        .time(TimeSource::Deterministic { start_ns: START_NS })
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../guest-python/regression")
+}
+
+fn source(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).expect("a file of the regression tests")
+}
+
+/// CPython's tests as the guest's build left them.
+fn tests() -> InputTree {
+    let guest = std::env::var_os("PPWASM_GUEST_DIR")
+        .map_or_else(|| folder().join("../../target/guest"), PathBuf::from);
+    let unpacked = tempfile::tempdir().expect("a folder");
+    let status = Command::new("tar")
+        .arg("-xf")
+        .arg(guest.join("tests.tar"))
+        .arg("-C")
+        .arg(unpacked.path())
+        .status()
+        .expect("tar runs");
+    assert!(status.success(), "the guest folder has its tests.tar");
+    let mut reader = InputReader::new(InputLimits::default());
+    reader
+        .add(&unpacked.path().join("test"), Some("test"))
+        .expect("the tests can be read");
+    reader.finish()
+}
