@@ -7,6 +7,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,9 +23,11 @@ static PyObject *step_to_key;   /* (key) -> str */
 static PyObject *cannot_travel; /* the class */
 static PyObject *malformed;     /* the class */
 
-/* Bytes on their way out. Most results fit the first buffer, which lies on the stack. */
+/* Bytes on their way out. Most results fit the first buffer, which lies on the stack; a longer one is written into
+ * the bytes object that is returned, because a copy of it might be too much memory. */
 typedef struct {
     unsigned char *bytes;
+    PyObject *object; /* what `bytes` are in; null: in `first` */
     size_t length;
     size_t capacity;
     PyObject *classes;
@@ -63,24 +66,30 @@ static int reserve(Output *out, size_t more)
         PyErr_NoMemory();
         return -1;
     }
-    unsigned char *bytes = PyMem_Realloc(out->bytes == out->first ? NULL : out->bytes, capacity);
-    if (bytes == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    if (out->object != NULL) {
+        if (_PyBytes_Resize(&out->object, (Py_ssize_t)capacity) != 0) {
+            return -1;
+        }
+    } else {
+        out->object = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)capacity);
+        if (out->object == NULL) {
+            return -1;
+        }
+        memcpy(PyBytes_AS_STRING(out->object), out->first, out->length);
     }
-    if (out->bytes == out->first) {
-        memcpy(bytes, out->first, out->length);
-    }
-    out->bytes = bytes;
+    out->bytes = (unsigned char *)PyBytes_AS_STRING(out->object);
     out->capacity = capacity;
     return 0;
 }
 
-static void release(Output *out)
+/* The bytes object; leaves nothing behind. */
+static PyObject *finish(Output *out)
 {
-    if (out->bytes != out->first) {
-        PyMem_Free(out->bytes);
+    if (out->object == NULL) {
+        return PyBytes_FromStringAndSize((const char *)out->first, (Py_ssize_t)out->length);
     }
+    _PyBytes_Resize(&out->object, (Py_ssize_t)out->length);
+    return out->object;
 }
 
 static int put(Output *out, const void *bytes, size_t length)
@@ -618,7 +627,8 @@ static PyObject *read_value(Input *in, int depth)
     }
     switch (head.major) {
     case UNSIGNED:
-        return PyLong_FromUnsignedLongLong(head.argument);
+        return head.argument <= LONG_MAX ? PyLong_FromLong((long)head.argument)
+                                         : PyLong_FromUnsignedLongLong(head.argument);
     case NEGATIVE:
         if (head.argument <= INT64_MAX) {
             return PyLong_FromLongLong(~(long long)head.argument);
@@ -690,16 +700,16 @@ static PyObject *encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
     }
     Output out;
     out.bytes = out.first;
+    out.object = NULL;
     out.length = 0;
     out.capacity = sizeof out.first;
     out.classes = args[1];
-    PyObject *result = NULL;
-    if (put(&out, PyBytes_AS_STRING(args[3]), (size_t)PyBytes_GET_SIZE(args[3])) == 0
-        && write_value(&out, args[0], depth) == 0) {
-        result = PyBytes_FromStringAndSize((const char *)out.bytes, (Py_ssize_t)out.length);
+    if (put(&out, PyBytes_AS_STRING(args[3]), (size_t)PyBytes_GET_SIZE(args[3])) != 0
+        || write_value(&out, args[0], depth) != 0) {
+        Py_XDECREF(out.object);
+        return NULL;
     }
-    release(&out);
-    return result;
+    return finish(&out);
 }
 
 static int open_input(Input *in, PyObject *const *args)

@@ -24,9 +24,6 @@ _IMPORT_MACHINERY = "<frozen importlib."
 
 def described(error: BaseException) -> dict[str, object]:
     """The map that tells of an exception (docs/guest-abi.md)."""
-    if isinstance(error, MemoryError):
-        # What filled the memory is mostly in the locals of the frames that the traceback holds.
-        traceback.clear_frames(error.__traceback__)
     message = _message(error)
     return {
         "type": _type_name(type(error)),
@@ -72,14 +69,14 @@ def _exit_code(error: SystemExit) -> int:
 def _traceback(error: BaseException, message: str) -> str:
     try:
         told = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False, compact=True)
-        _leave_out_runner(told)
+        _trim(told)
         return _joined(told.format())
     except BaseException as fault:
         return f"{_type_name(type(error))}: {message}\n(no traceback: formatting it raised {type(fault).__name__})\n"
 
 
-def _leave_out_runner(told: traceback.TracebackException) -> None:
-    """Takes the runner's frames and those of the import machinery out, in causes and groups too."""
+def _trim(told: traceback.TracebackException) -> None:
+    """Takes out frames of runner and import machinery and most of long messages, in causes and groups too."""
     waiting = [told]
     seen = set()
     while waiting:
@@ -87,6 +84,10 @@ def _leave_out_runner(told: traceback.TracebackException) -> None:
         if id(one) in seen:
             continue
         seen.add(id(one))
+        # Formatting would copy it, and it may be most of the memory.
+        text = getattr(one, "_str", None)
+        if isinstance(text, str):
+            one._str = _tellable(text)  # type: ignore[attr-defined]
         if one.stack is not None:
             one.stack[:] = [frame for frame in one.stack if not _is_inner(frame.filename)]
             if not one.stack:
@@ -102,22 +103,18 @@ def _joined(pieces: Iterable[str]) -> str:
     """The pieces as one text, of which a too long one keeps head and tail, without ever holding all of it."""
     half = TEXT_LENGTH_MAX // 2
     head: list[str] = []
-    head_length = 0
+    room = half
     tail = ""
     left_out = 0
     for piece in pieces:
-        room = half - head_length
-        if room > 0:
-            head.append(piece[:room])
-            head_length += len(head[-1])
-            piece = piece[room:]
-        if len(piece) > half:
-            left_out += len(tail) + len(piece) - half
-            tail = piece[-half:]
-        elif piece:
-            tail += piece
-            left_out += max(len(tail) - half, 0)
-            tail = tail[-half:]
+        taken = min(room, len(piece))
+        if taken:
+            head.append(piece[:taken])
+            room -= taken
+        # No copy of all the rest: the piece may be most of the memory.
+        rest = len(piece) - taken
+        left_out += max(len(tail) + rest - half, 0)
+        tail = (tail + piece[max(taken, len(piece) - half) :])[-half:]
     if left_out:
         head.append(f"\n… {left_out} characters left out …\n")
     return _encodable("".join(head) + tail)
@@ -133,6 +130,11 @@ def _tellable(text: str) -> str:
 def _encodable(text: str) -> str:
     """The text with lone surrogates escaped, so that it travels as plain text."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def free_frames(error: BaseException) -> None:
+    """Frees the locals of the frames that the traceback holds: mostly what filled the memory."""
+    traceback.clear_frames(error.__traceback__)
 
 
 def print_exit_message(error: SystemExit) -> None:

@@ -34,6 +34,9 @@ _ENVELOPE_LEVELS = -2
 
 _WARM_UP_CALLS = 64
 
+_SEEDED = frozenset({"random", "secrets", "tempfile"})
+"""Modules that would give every image the same random numbers and names."""
+
 
 class NoSuchFunction(LookupError):
     """The entry module has no function of that name."""
@@ -79,8 +82,12 @@ def start() -> None:
 
         _sandbox.install()
     _add_site_builtins()
+    before = set(sys.modules)
     for name in _base_modules():
         importlib.import_module(name)
+    seeded = _SEEDED & (sys.modules.keys() - before)
+    if seeded:
+        raise ImportError(f"a base module imports {', '.join(sorted(seeded))}, which keeps a seed or a random name")
     _finder.install()
     _warm_up()
 
@@ -183,7 +190,11 @@ def _read_bundle(request: bytes) -> tuple[Entry, dict[str, object]]:
         raise MalformedValue("bytes left over", reader.position)
     if not {0, 1, 2} <= parts.keys() <= {0, 1, 2, 3}:
         raise MalformedValue("a bundle has the keys 0, 1, 2 and perhaps 3", 0)
-    module, qualname = parts[2]
+    match parts[2]:
+        case [str() as module, str() | None as qualname]:
+            pass
+        case _:
+            raise MalformedValue("the entry is [module name, qualified name or null]", 0)
     if module not in _finder.files:
         raise MalformedValue(f"the entry module {module!r} is not among the bundle's files", 0)
     return Entry(module, qualname), parts.get(3, {})
@@ -311,10 +322,16 @@ def _read_call(request: bytes) -> list[Any]:
 def _failed(error: BaseException) -> bytes:
     """The reply for an exception. Whatever it takes, it is one."""
     try:
-        # A program may have set it so low that nothing could be told, or have used up all of it.
+        if isinstance(error, MemoryError):
+            failures.free_frames(error)
+        # A program may have set it so low that nothing could be told.
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000))
-        _finder.remember_lines()
-        return _RAISED + encode(failures.described(error))
+        return _told(error)
+    except BaseException:
+        pass
+    try:
+        failures.free_frames(error)
+        return _told(error)
     except BaseException as fault:
         text = f"(the exception could not be told: {type(fault).__name__})"
         told: dict[str, object] = {
@@ -325,6 +342,11 @@ def _failed(error: BaseException) -> bytes:
             "exit_code": None,
         }
         return _RAISED + encode(told)
+
+
+def _told(error: BaseException) -> bytes:
+    _finder.remember_lines()
+    return encode(failures.described(error), prefix=_RAISED)
 
 
 def _flushed(reply: bytes) -> bytes:

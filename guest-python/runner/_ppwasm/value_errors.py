@@ -5,6 +5,8 @@ from __future__ import annotations
 NESTING_MAX = 200
 """Arrays and maps that may be open at once in one value (docs/values.md)."""
 
+NESTED_TOO_DEEP = f"is nested more than {NESTING_MAX} levels deep"
+
 _PLACE_LENGTH_MAX = 1000
 
 
@@ -33,6 +35,8 @@ class CannotTravel(TypeError):
         if len(set(containers)) < len(containers):
             twice = next(at for at, container in enumerate(containers) if containers.count(container) > 1)
             return f"{_place(root, steps[:twice])} cannot travel: it contains itself"
+        if self.reason == NESTED_TOO_DEEP:
+            steps = []  # a long way that says nothing more
         return f"{_place(root, steps)} cannot travel: it {self.reason}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from _ppwasm.classes import Classes, attributes, has_plain_layout
-from _ppwasm.value_errors import NESTING_MAX, CannotTravel
+from _ppwasm.value_errors import NESTED_TOO_DEEP, NESTING_MAX, CannotTravel
 
 if TYPE_CHECKING:
     import collections
@@ -65,7 +65,7 @@ class Writer:
     def open(self, major: int, length: int, depth: int) -> None:
         """Appends the head of an array (4) or a map (5)."""
         if depth >= NESTING_MAX:
-            raise CannotTravel(f"is nested more than {NESTING_MAX} levels deep")
+            raise CannotTravel(NESTED_TOO_DEEP)
         self.head(major, length)
 
     def byte_string(self, data: bytes | bytearray) -> None:

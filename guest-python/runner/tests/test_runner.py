@@ -230,6 +230,8 @@ class Refusals(RunnerTest):
             b"\xa1\x00\x02",
             b"\xa1\x01\x81\x80",
             b"\xa3\x00\x01\x01\x80\x02\x82\x61x\xf6",
+            b"\xa3\x00\x01\x01\x80\x02\x82\x61x\x00",
+            b"\xa3\x00\x01\x01\x80\x02\x00",
         ):
             self.assertIn(b"ppwasm.MalformedValue", runner.load(request))
 
