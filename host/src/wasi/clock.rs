@@ -1,7 +1,7 @@
 //! The clocks that a guest can read and sleep on.
 //!
-//! Virtual time is the default: it starts where the host says, moves by a fixed step at each reading and jumps over
-//! sleeps, so that two runs of a job read the same times. Real time is the opt-out.
+//! Virtual time is the default: it starts where the host says, moves by a fixed step at each reading and at each change
+//! of a file, and jumps over sleeps, so that two runs of a job read the same times. Real time is the opt-out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

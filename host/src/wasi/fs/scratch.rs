@@ -23,7 +23,8 @@ pub(super) const LINKS_MAX: u32 = 65_000;
 /// Limits of the scratch space of one sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScratchLimits {
-    /// Sum of the lengths of all files and symbolic links. Holes count in full.
+    /// Sum of the lengths of all files and symbolic links. Holes count in full and take memory: one call can fill as
+    /// many bytes with zeros as this allows.
     pub bytes_max: u64,
     /// Number of files, directories and links, open deleted ones included.
     pub nodes_max: u32,
