@@ -23,6 +23,7 @@ FUNCTIONS = {
     "ppwasm_buffer": "(i32) -> (i32)",
     "ppwasm_load": "(i32) -> (i64)",
     "ppwasm_call": "(i32) -> (i64)",
+    "ppwasm_trap": "() -> ()",
 }
 FORBIDDEN = {
     0x26: "table.set",

@@ -73,6 +73,7 @@ class Guest:
             "ppwasm_buffer": (0, 3),
             "ppwasm_load": (0, 4),
             "ppwasm_call": (0, 5),
+            "ppwasm_trap": (0, 1),
         }
     )
     start: bytes = b""

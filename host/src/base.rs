@@ -1,6 +1,6 @@
 //! The base image: the started interpreter, and the compiled module that carries it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ppwasm_proto::Digest;
@@ -14,13 +14,17 @@ use crate::error::HostError;
 use crate::function::{non_zero_pages, non_zero_runs};
 use crate::guest::Guest;
 use crate::image::{self, Header, Image, ImageKind};
-use crate::instance::{Deadlines, Instance, State, link};
+use crate::instance::{Instance, State, link};
 use crate::module;
+use crate::sys::interrupt::CodeMap;
 use crate::sys::{ImageMapping, PAGE_BYTES};
+use crate::watchdog::Deadlines;
 use crate::wasi::{JobIo, Wasi, WasiSnapshot};
 
 /// Changes whenever the same guest gives another base image: names the image in the cache.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
+/// The guest's function that only traps.
+const TRAP_EXPORT: &str = "ppwasm_trap";
 /// Bytes of the guest's static request buffer.
 const REQUEST_BUFFER_BYTES: u32 = 64 << 10;
 /// Starting the interpreter takes a second; code compiled in haste on a slow board, minutes.
@@ -45,6 +49,21 @@ pub(crate) struct Base {
 pub(crate) struct Prepared {
     pub(crate) engine: Engine,
     pub(crate) pre: InstancePre<State>,
+    /// Where its functions lie, so that they can be stopped.
+    pub(crate) code: Arc<CodeMap>,
+}
+
+impl Prepared {
+    fn new(engine: Engine, module: &Module, trap_function: u32) -> Result<Self, HostError> {
+        let trap = module
+            .functions()
+            .find(|function| function.index.as_u32() == trap_function)
+            .ok_or(HostError::MissingExport { name: TRAP_EXPORT })?;
+        let functions = module.functions().map(|function| (function.offset, function.len));
+        let code = Arc::new(CodeMap::new(module.text(), functions, trap.offset));
+        let pre = link(&engine, module)?;
+        Ok(Self { engine, pre, code })
+    }
 }
 
 /// Tells somebody who waits what takes long.
@@ -102,7 +121,7 @@ impl Base {
             progress(Step::Compiling);
             Ok(module::with_image(&guest.module()?, &image)?)
         })?;
-        let pre = link(&engine, &module)?;
+        let on_demand = Prepared::new(engine, &module, header.trap_function)?;
         let base = Self {
             guest,
             profile,
@@ -110,7 +129,7 @@ impl Base {
             digest,
             wasi,
             cache,
-            on_demand: Prepared { engine, pre },
+            on_demand,
             pooled: OnceLock::new(),
             memory: OnceLock::new(),
         };
@@ -167,8 +186,8 @@ impl Base {
             )?;
             Ok(module::with_image(&self.guest.module()?, &image)?)
         })?;
-        let pre = link(&engine, &module)?;
-        Ok(self.pooled.get_or_init(|| Prepared { engine, pre }))
+        let prepared = Prepared::new(engine, &module, self.header.trap_function)?;
+        Ok(self.pooled.get_or_init(|| prepared))
     }
 
     /// The base's memory, from a fresh instance of the artifact: what every call starts from.
@@ -243,7 +262,10 @@ fn start_interpreter(
 ) -> Result<Image, HostError> {
     progress(Step::StartingInterpreter);
     let engine = new_engine(profile, Allocation::OnDemand, Effort::Quick)?;
-    let module = Module::new(&engine, guest.module()?).map_err(|source| HostError::Compile {
+    let bytes = guest.module()?;
+    let trap_function = module::exported_function(&bytes, TRAP_EXPORT)
+        .ok_or(HostError::MissingExport { name: TRAP_EXPORT })?;
+    let module = Module::new(&engine, bytes).map_err(|source| HostError::Compile {
         profile,
         source: source.into(),
     })?;
@@ -271,6 +293,7 @@ fn start_interpreter(
                 memory.len() as u64,
                 stack_pointer,
                 request_buffer,
+                trap_function,
                 wasi,
                 pages,
             ))

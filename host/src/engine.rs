@@ -1,12 +1,7 @@
-//! The wasmtime engines: every setting in one place, and the clock that interrupts running guests.
+//! The wasmtime engines: every setting in one place.
 //!
 //! All engines of a process share the settings that are compiled into an artifact, so one artifact
 //! serves both start paths; they differ only in where instances get their memory.
-
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
@@ -14,6 +9,7 @@ use wasmtime::{
 };
 
 use crate::cpu::CpuProfile;
+use crate::sys::interrupt;
 
 /// Addresses reserved for one linear memory: all that 32 bits can name, so that no access needs a
 /// bounds check.
@@ -25,12 +21,10 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 pub(crate) const WASM_STACK_BYTES: usize = 16 << 20;
 /// Stack that a thread needs besides: for the host's own frames below and above the guest's.
 pub(crate) const HOST_STACK_BYTES: usize = 1 << 20;
-/// How often running guests look at their limits. A tenth of what is promised (100 ms).
-pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// Table entries of one instance: CPython has about 12,000.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Names this set of settings in an artifact's key, beside wasmtime's own hash of them.
-pub(crate) const SETTINGS_VERSION: &str = "1";
+pub(crate) const SETTINGS_VERSION: &str = "2";
 
 /// Where an engine's instances get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +65,7 @@ pub(crate) fn engine(
     };
     config
         .cranelift_nan_canonicalization(true)
-        .epoch_interruption(true)
+        .epoch_interruption(!interrupt::SUPPORTED)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
@@ -101,108 +95,4 @@ pub(crate) fn engine(
         }
     };
     Engine::new(&config)
-}
-
-/// Advances the epoch of engines while any guest runs, so that running guests look at their limits.
-///
-/// A thread of its own; it sleeps without waking while nothing runs.
-pub(crate) struct Ticker {
-    shared: Arc<TickerState>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct TickerState {
-    running: AtomicUsize,
-    engines: Mutex<Vec<Engine>>,
-    stop: AtomicBool,
-}
-
-/// Says that a guest runs, until dropped.
-pub(crate) struct Running<'a>(&'a TickerState);
-
-impl Ticker {
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let shared = Arc::new(TickerState {
-            running: AtomicUsize::new(0),
-            engines: Mutex::default(),
-            stop: AtomicBool::new(false),
-        });
-        let state = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("ppwasm-ticker".into())
-            .stack_size(64 << 10)
-            .spawn(move || state.tick())?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    /// Has the epoch of this engine advance as well. Adding an engine again changes nothing.
-    pub(crate) fn add(&self, engine: &Engine) {
-        let mut engines = self
-            .shared
-            .engines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !engines.iter().any(|known| Engine::same(known, engine)) {
-            engines.push(engine.clone());
-        }
-    }
-
-    pub(crate) fn running(&self) -> Running<'_> {
-        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
-        }
-        Running(&self.shared)
-    }
-}
-
-impl TickerState {
-    fn tick(&self) {
-        // Short jobs come and go within a tick; parking after a few idle ticks keeps the wake-up,
-        // a system call, off their path.
-        const IDLE_TICKS_BEFORE_PARKING: u32 = 100;
-        let mut idle_ticks = 0;
-        while !self.stop.load(Ordering::Acquire) {
-            if self.running.load(Ordering::Acquire) > 0 {
-                idle_ticks = 0;
-                for engine in self
-                    .engines
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .iter()
-                {
-                    engine.increment_epoch();
-                }
-            } else {
-                idle_ticks += 1;
-            }
-            if idle_ticks > IDLE_TICKS_BEFORE_PARKING {
-                std::thread::park();
-                idle_ticks = 0;
-            } else {
-                std::thread::park_timeout(TICK);
-            }
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The thread only ticks; it cannot have panicked on anything of ours.
-            let _ = thread.join();
-        }
-    }
 }

@@ -9,17 +9,18 @@ use ppwasm_proto::{Digest, FunctionBundle, Limits};
 use crate::base::{Base, Step};
 use crate::cache::{Cache, CacheError};
 use crate::cpu::CpuProfile;
-use crate::engine::{HOST_STACK_BYTES, Ticker, WASM_STACK_BYTES};
+use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::{HostError, LoadError};
 use crate::function::{self, Function, Output, changed_pages};
 use crate::guest::Guest;
 use crate::image::{Image, ImageError};
-use crate::instance::{Deadlines, Instance, Request};
+use crate::instance::{Instance, Request};
 use crate::pool::{Pool, Run};
 use crate::slot::{self, Slot, StartPath};
 use crate::sys::{self, Overlay, PAGE_BYTES};
 use crate::task::{CancelToken, Report, Task};
 use crate::wasi::JobIo;
+use crate::watchdog::{Deadlines, Watchdog};
 
 /// Time to load a bundle, which imports its modules.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -128,16 +129,15 @@ impl HostBuilder {
         let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
         let (base, cache_trouble) = Base::open(guest, profile, cache, &mut self.progress)?;
         let base = Arc::new(base);
-        let ticker = Ticker::start().map_err(|source| HostError::System {
+        let watchdog = Watchdog::start().map_err(|source| HostError::System {
             action: "start a thread",
             source,
         })?;
-        ticker.add(&base.on_demand().engine);
-        let ticker = Arc::new(ticker);
+        let watchdog = Arc::new(watchdog);
         let slots = self.slots.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         });
-        let pool = Pool::new(Arc::clone(&base), ticker, self.start_path);
+        let pool = Pool::new(Arc::clone(&base), watchdog, self.start_path);
         pool.set_slots(slots.min(SLOTS_MAX))?;
         Ok(Host {
             base,
@@ -195,7 +195,10 @@ impl Host {
         let header = self.base.header();
         let mut instance = self.base.fresh_instance()?;
         let overlay = self.watch(&mut instance);
-        let _running = self.pool.ticker().running();
+        let watchdog = self.pool.watchdog();
+        let watch = watchdog
+            .add(self.base.on_demand())
+            .map_err(|source| HostError::System { action: "watch a sandbox", source })?;
         let state = instance.state_mut();
         state.deadlines = Deadlines::within(LOAD_TIME_MAX);
         state.memory_bytes_max = limits.memory_bytes_max;
@@ -207,6 +210,7 @@ impl Host {
         };
         state.wasi.reset(self.base.wasi(), io);
         let answer = instance.request(
+            (watchdog, &watch),
             Request::Load,
             &message,
             header.request_buffer,
@@ -285,6 +289,7 @@ impl Host {
             memory.len() as u64,
             header.stack_pointer,
             header.request_buffer,
+            header.trap_function,
             wasi,
             changed.into_iter(),
         ))

@@ -117,6 +117,9 @@ pub(crate) struct Header {
     page_numbers: Vec<u32>,
     #[cbor(n(6), with = "digest_bytes")]
     pages_digest: Digest,
+    /// Index of the module's function that only traps.
+    #[n(7)]
+    pub(crate) trap_function: u32,
 }
 
 /// A memory image, checked.
@@ -134,6 +137,7 @@ impl Image {
         memory_bytes: u64,
         stack_pointer: u32,
         request_buffer: RequestBuffer,
+        trap_function: u32,
         wasi: Vec<u8>,
         pages: impl Iterator<Item = (u32, &'a [u8])>,
     ) -> Self {
@@ -148,6 +152,7 @@ impl Image {
             memory_bytes,
             stack_pointer,
             request_buffer,
+            trap_function,
             wasi,
             page_numbers,
             pages_digest: Digest::of(&bytes),
@@ -258,6 +263,7 @@ impl Image {
                 address: 2048,
                 len: 64,
             },
+            0,
             Vec::new(),
             std::iter::empty(),
         )
@@ -370,6 +376,7 @@ mod tests {
                 address: 4_096,
                 len: 4_096,
             },
+            0,
             vec![1, 2, 3],
             [(3u32, &page[..]), (9, &other[..])].into_iter(),
         )

@@ -3,8 +3,6 @@
 //! Both start paths and the making of images go through this; they differ in where the memory's
 //! contents come from.
 
-use std::time::{Duration, Instant};
-
 use ppwasm_proto::{LimitKind, TrapCause};
 use wasmtime::{
     AsContextMut, Engine, Global, Instance as WasmInstance, InstancePre, Linker, Memory, Module,
@@ -13,55 +11,10 @@ use wasmtime::{
 
 use crate::error::HostError;
 use crate::image::RequestBuffer;
-use crate::sys;
-use crate::task::CancelToken;
+use crate::sys::interrupt;
+use crate::watchdog::{Deadlines, Interrupt, Watch, Watchdog};
 use crate::wasi::link::WasiView;
 use crate::wasi::{self, Wasi};
-
-/// Why a guest that runs has to end now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Interrupt {
-    #[error("the wall-time limit was reached")]
-    WallTime,
-    #[error("the CPU-time limit was reached")]
-    CpuTime,
-    #[error("the task was cancelled")]
-    Cancelled,
-}
-
-/// What a running guest looks at once per tick.
-pub(crate) struct Deadlines {
-    pub(crate) cancel: CancelToken,
-    pub(crate) wall: Instant,
-    /// The thread's CPU time at which it has to end; `None` when the wall clock ends it before.
-    pub(crate) cpu: Option<Duration>,
-}
-
-impl Deadlines {
-    /// No limit but cancelling.
-    pub(crate) fn within(wall: Duration) -> Self {
-        Self {
-            cancel: CancelToken::new(),
-            wall: Instant::now() + wall,
-            cpu: None,
-        }
-    }
-
-    pub(crate) fn check(&self) -> Result<(), Interrupt> {
-        if self.cancel.is_cancelled() {
-            Err(Interrupt::Cancelled)
-        } else if Instant::now() >= self.wall {
-            Err(Interrupt::WallTime)
-        } else if self
-            .cpu
-            .is_some_and(|limit| sys::thread_cpu_time() >= limit)
-        {
-            Err(Interrupt::CpuTime)
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// What the store holds beside the instance.
 pub(crate) struct State {
@@ -166,8 +119,10 @@ impl Instance {
     pub(crate) fn new(pre: &InstancePre<State>, state: State) -> Result<Self, HostError> {
         let mut store = Store::new(pre.module().engine(), state);
         store.limiter(|state| state);
-        store.epoch_deadline_callback(look_at_limits);
-        store.set_epoch_deadline(1);
+        if !interrupt::SUPPORTED {
+            store.epoch_deadline_callback(look_at_limits);
+            store.set_epoch_deadline(1);
+        }
         let instance = pre
             .instantiate(&mut store)
             .map_err(|source| HostError::Instantiate {
@@ -229,9 +184,28 @@ impl Instance {
         })
     }
 
-    /// Puts `message` into the guest and makes the request. A reply longer than `reply_bytes_max` is not
-    /// copied.
+    /// Puts `message` into the guest and makes the request, watched for the state's deadlines. A reply
+    /// longer than `reply_bytes_max` is not copied.
     pub(crate) fn request(
+        &mut self,
+        (watchdog, watch): (&Watchdog, &Watch),
+        request: Request,
+        message: &[u8],
+        static_buffer: RequestBuffer,
+        reply_bytes_max: u64,
+    ) -> Answer {
+        let deadlines = self.store.data().deadlines.clone();
+        let (answer, interrupt) = watchdog.run(watch, &deadlines, || {
+            self.request_unwatched(request, message, static_buffer, reply_bytes_max)
+        });
+        match (answer, interrupt) {
+            // Stopped from outside, a guest ends with a trap that says nothing.
+            (Err(Ended::Trap(_)), Some(interrupt)) => Err(interrupt_ended(interrupt)),
+            (answer, _) => answer,
+        }
+    }
+
+    fn request_unwatched(
         &mut self,
         request: Request,
         message: &[u8],
@@ -241,7 +215,9 @@ impl Instance {
         let Ok(len) = i32::try_from(message.len()) else {
             return Err(Ended::Limit(LimitKind::Memory));
         };
-        self.store.set_epoch_deadline(1);
+        if !interrupt::SUPPORTED {
+            self.store.set_epoch_deadline(1);
+        }
         let fits = message.len() <= static_buffer.len as usize;
         let address = if fits && !self.large_buffer {
             static_buffer.address

@@ -50,6 +50,7 @@ mod slot;
 mod sys;
 mod task;
 pub mod wasi;
+mod watchdog;
 
 pub use base::Step;
 pub use cache::CacheError;

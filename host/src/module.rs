@@ -27,6 +27,7 @@ pub enum ModuleError {
 }
 
 const SECTION_MEMORY: u8 = 5;
+const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
 const SECTION_DATA: u8 = 11;
 const SECTION_DATA_COUNT: u8 = 12;
@@ -67,6 +68,27 @@ pub(crate) fn with_image(module: &[u8], image: &Image) -> Result<Vec<u8>, Module
         push_section(&mut out, SECTION_DATA, &data_section(image));
     }
     Ok(out)
+}
+
+/// The index of the function that the module exports under `name`.
+pub(crate) fn exported_function(module: &[u8], name: &str) -> Option<u32> {
+    let exports = sections(module).ok()?.find_map(|section| match section {
+        Ok((SECTION_EXPORT, body, _)) => Some(body),
+        _ => None,
+    })?;
+    let mut at = 0;
+    for _ in 0..read_u32(exports, &mut at)? {
+        let len = read_u32(exports, &mut at)? as usize;
+        let found = exports.get(at..at.checked_add(len)?)?;
+        at += len;
+        let kind = *exports.get(at)?;
+        at += 1;
+        let index = read_u32(exports, &mut at)?;
+        if kind == 0 && found == name.as_bytes() {
+            return Some(index);
+        }
+    }
+    None
 }
 
 type Section<'a> = (u8, &'a [u8], &'a [u8]);
@@ -271,6 +293,16 @@ mod tests {
             with_image(b"", &image),
             Err(ModuleError::Malformed { offset: 0 })
         );
+    }
+
+    #[test]
+    fn exports_are_found_by_name() {
+        let module = b"\0asm\x01\0\0\0\x07\x0b\x02\x01a\x02\x00\x03abc\x00\x85\x01";
+        assert_eq!(exported_function(module, "abc"), Some(133));
+        assert_eq!(exported_function(module, "a"), None);
+        for end in 0..module.len() {
+            assert_eq!(exported_function(&module[..end], "abc"), None);
+        }
     }
 
     #[test]

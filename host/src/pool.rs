@@ -10,12 +10,13 @@ use std::thread::JoinHandle;
 use ppwasm_proto::Outcome;
 
 use crate::base::Base;
-use crate::engine::{HOST_STACK_BYTES, Ticker, WASM_STACK_BYTES};
+use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::HostError;
 use crate::function::Function;
 use crate::host::SLOTS_MAX;
 use crate::slot::{Slot, StartPath};
 use crate::task::{CancelToken, Report, Task, Usage};
+use crate::watchdog::Watchdog;
 
 type Done = Box<dyn FnOnce(Result<Report, HostError>) + Send>;
 
@@ -30,7 +31,7 @@ pub(crate) struct Pool {
 
 struct Shared {
     base: Arc<Base>,
-    ticker: Arc<Ticker>,
+    watchdog: Arc<Watchdog>,
     start_path: StartPath,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -88,7 +89,7 @@ impl Run {
 }
 
 impl Pool {
-    pub(crate) fn new(base: Arc<Base>, ticker: Arc<Ticker>, start_path: StartPath) -> Self {
+    pub(crate) fn new(base: Arc<Base>, watchdog: Arc<Watchdog>, start_path: StartPath) -> Self {
         let queue = Queue {
             waiting: VecDeque::new(),
             next: 0,
@@ -97,7 +98,7 @@ impl Pool {
         };
         let shared = Arc::new(Shared {
             base,
-            ticker,
+            watchdog,
             start_path,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -109,14 +110,14 @@ impl Pool {
         }
     }
 
-    pub(crate) fn ticker(&self) -> &Arc<Ticker> {
-        &self.shared.ticker
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.shared.watchdog
     }
 
     pub(crate) fn slot(&self, path: StartPath) -> Result<Slot, HostError> {
         Slot::new(
             Arc::clone(&self.shared.base),
-            Arc::clone(&self.shared.ticker),
+            Arc::clone(&self.shared.watchdog),
             path,
         )
     }
@@ -219,7 +220,7 @@ impl Shared {
     fn serve(&self) {
         let mut slot = Slot::new(
             Arc::clone(&self.base),
-            Arc::clone(&self.ticker),
+            Arc::clone(&self.watchdog),
             self.start_path,
         );
         while let Some(Queued {

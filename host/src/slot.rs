@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use ppwasm_proto::{Digest, JobId, LimitKind, Limits, Outcome, Reply, TrapCause};
 
 use crate::base::Base;
-use crate::engine::Ticker;
 use crate::error::HostError;
 use crate::function::{Function, Loaded};
 use crate::host::SLOTS_MAX;
-use crate::instance::{Deadlines, Ended, Instance, Request, State};
+use crate::instance::{Ended, Instance, Request, State};
 use crate::sys::{self, Overlay, PAGE_BYTES};
 use crate::task::{BoundedSleeper, Report, Task, TimeSource, Usage};
+use crate::watchdog::{Deadlines, Watch, Watchdog};
 use crate::wasi::{Clock, JobIo, Random, ScratchLimits, Wasi};
 
 /// How calls start.
@@ -50,7 +50,8 @@ const FIRST_REVIEW_CALLS: u32 = 32;
 /// A unit of capacity: runs one call at a time on the thread that holds it.
 pub struct Slot {
     base: Arc<Base>,
-    ticker: Arc<Ticker>,
+    watchdog: Arc<Watchdog>,
+    watch: Arc<Watch>,
     path: Path,
 }
 
@@ -82,7 +83,7 @@ struct Live {
 impl Slot {
     pub(crate) fn new(
         base: Arc<Base>,
-        ticker: Arc<Ticker>,
+        watchdog: Arc<Watchdog>,
         path: StartPath,
     ) -> Result<Self, HostError> {
         let overlay = match path {
@@ -90,14 +91,16 @@ impl Slot {
             StartPath::Pooled => false,
             StartPath::Best => base.mapping().is_ok() && sys::pagemap_scan_available().is_ok(),
         };
-        let path = if overlay {
+        let (path, prepared) = if overlay {
             base.mapping()?;
-            Path::Overlay(None)
+            (Path::Overlay(None), base.on_demand())
         } else {
-            ticker.add(&base.pooled(POOLED_INSTANCES_MAX)?.engine);
-            Path::Pooled
+            (Path::Pooled, base.pooled(POOLED_INSTANCES_MAX)?)
         };
-        Ok(Self { base, ticker, path })
+        let watch = watchdog
+            .add(prepared)
+            .map_err(|source| HostError::System { action: "watch a sandbox", source })?;
+        Ok(Self { base, watchdog, watch, path })
     }
 
     /// The start path in use: never [`StartPath::Best`].
@@ -130,10 +133,11 @@ impl Slot {
         }
         let limits = task.limits;
         let hash_memory = task.hash_memory;
-        let _running = self.ticker.running();
+        let watched = (&*self.watchdog, &*self.watch);
         match &mut self.path {
             Path::Overlay(live) => run_overlay(
                 &self.base,
+                watched,
                 live,
                 loaded,
                 task,
@@ -152,7 +156,8 @@ impl Slot {
                 let mut instance = Instance::new(&prepared.pre, state)?;
                 instance.grow_memory_to(loaded.image.memory_bytes())?;
                 write_pages(&mut instance, loaded);
-                let call = Prepared {
+                let call = PreparedCall {
+                    watched,
                     message: &message,
                     limits: &limits,
                     hash_memory,
@@ -166,7 +171,8 @@ impl Slot {
 }
 
 /// A call that only has to be made.
-struct Prepared<'a> {
+struct PreparedCall<'a> {
+    watched: (&'a Watchdog, &'a Watch),
     message: &'a [u8],
     limits: &'a Limits,
     hash_memory: bool,
@@ -176,6 +182,7 @@ struct Prepared<'a> {
 
 fn run_overlay(
     base: &Arc<Base>,
+    watched: (&Watchdog, &Watch),
     slot: &mut Option<Box<Live>>,
     loaded: &Arc<Loaded>,
     task: Task,
@@ -192,7 +199,8 @@ fn run_overlay(
         None => Live::new(base, loaded)?,
     };
     let continued = live.kept_for.is_some();
-    let call = Prepared {
+    let call = PreparedCall {
+        watched,
         message,
         limits,
         hash_memory,
@@ -396,7 +404,7 @@ fn run_call(
     instance: &mut Instance,
     loaded: &Loaded,
     task: Task,
-    call: &Prepared<'_>,
+    call: &PreparedCall<'_>,
 ) -> (Report, bool) {
     let limits = call.limits;
     let started = Instant::now();
@@ -423,6 +431,7 @@ fn run_call(
     }
     let header = loaded.image.header();
     let answer = instance.request(
+        call.watched,
         Request::Call,
         call.message,
         header.request_buffer,

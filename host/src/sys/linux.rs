@@ -392,16 +392,36 @@ pub(crate) fn thread_page_faults() -> u64 {
 
 /// CPU time that this thread has used.
 pub(crate) fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a whole `timespec`.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    CpuClock(libc::CLOCK_THREAD_CPUTIME_ID).time()
+}
+
+/// The clock of one thread's CPU time, to be read on any thread while that one lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuClock(libc::clockid_t);
+
+impl CpuClock {
+    pub(crate) fn of_this_thread() -> Self {
+        thread_local! {
+            static CLOCK: libc::clockid_t = {
+                let mut clock = libc::CLOCK_THREAD_CPUTIME_ID;
+                // SAFETY: the thread is this one and the pointer is to a whole clock id.
+                unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+                clock
+            };
+        }
+        Self(CLOCK.with(|clock| *clock))
+    }
+
+    /// The time used; 0 when the thread has ended.
+    pub(crate) fn time(self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a whole `timespec`.
+        unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
+    }
 }
 
 /// Bytes left on this thread's stack below the caller, when the system can say.
