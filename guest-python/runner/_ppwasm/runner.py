@@ -11,6 +11,7 @@ import gc
 import importlib
 import importlib.util
 import inspect
+import io
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +82,9 @@ def start() -> None:
         import _sandbox
 
         _sandbox.install()
+        # As on a terminal: whoever watches a script sees its lines as they come, in order with stderr's.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
     _add_site_builtins()
     before = set(sys.modules)
     for name in _base_modules():
