@@ -11,7 +11,7 @@ use crate::cache::{Cache, CacheError};
 use crate::cpu::CpuProfile;
 use crate::engine::{self, Allocation, Effort};
 use crate::error::HostError;
-use crate::function::{non_zero_pages, non_zero_runs};
+use crate::function::non_zero_pages;
 use crate::guest::Guest;
 use crate::image::{self, Header, Image, ImageKind};
 use crate::instance::{Instance, State, link};
@@ -79,15 +79,36 @@ pub enum Step {
     Compiling,
 }
 
+/// An artifact that was found in the cache before it was known to be the one.
+pub(crate) struct Prefetched {
+    engine: Engine,
+    name: String,
+    module: Module,
+}
+
+impl Prefetched {
+    /// Loads the artifact that belongs to the base image in the cache, if both are there. It can be done while the
+    /// guest's library is read.
+    pub(crate) fn find(guest: Digest, profile: CpuProfile, cache: &Cache) -> Option<Self> {
+        let front = cache.read_front(&image_name(guest)).ok()??;
+        let (_, digest, _) = image::read_front(&front).ok()?;
+        let engine = new_engine(profile, Allocation::OnDemand, Effort::Full).ok()?;
+        let name = artifact::name(&engine, profile, guest, digest);
+        let module = Artifacts { cache, profile }.find(&engine, &name)?;
+        Some(Self { engine, name, module })
+    }
+}
+
 impl Base {
     /// Opens the guest's base image and artifact, making them if the cache has none that hold.
     pub(crate) fn open(
         guest: Guest,
         profile: CpuProfile,
         cache: Cache,
+        prefetched: Option<Prefetched>,
         progress: Progress<'_>,
     ) -> Result<(Self, Option<CacheError>), HostError> {
-        let image_name = format!("images/base-{}-{RECIPE}", guest.digest());
+        let image_name = image_name(guest.digest());
         // A header that cannot be read, or is another version's, is as good as none.
         let front = cache.read_front(&image_name).ok().flatten();
         let usable = front.as_deref().and_then(|front| {
@@ -107,20 +128,22 @@ impl Base {
                 usable
             }
         };
-        let engine = new_engine(profile, Allocation::OnDemand, Effort::Full)?;
-        let artifacts = Artifacts {
-            cache: &cache,
-            profile,
+        let engine = match &prefetched {
+            Some(prefetched) => prefetched.engine.clone(),
+            None => new_engine(profile, Allocation::OnDemand, Effort::Full)?,
         };
         let name = artifact::name(&engine, profile, guest.digest(), digest);
-        let (module, trouble) = artifacts.load(&engine, &name, || {
-            let image = match image.take() {
-                Some(image) => image,
-                None => base_image(&guest, profile, &cache, &image_name, progress)?,
-            };
-            progress(Step::Compiling);
-            Ok(module::with_image(&guest.module()?, &image)?)
-        })?;
+        let (module, trouble) = match prefetched {
+            Some(prefetched) if prefetched.name == name => (prefetched.module, None),
+            _ => Artifacts { cache: &cache, profile }.load(&engine, &name, || {
+                let image = match image.take() {
+                    Some(image) => image,
+                    None => base_image(&guest, profile, &cache, &image_name, progress)?,
+                };
+                progress(Step::Compiling);
+                Ok(module::with_image(&guest.module()?, &image)?)
+            })?,
+        };
         let on_demand = Prepared::new(engine, &module, header.trap_function)?;
         let base = Self {
             guest,
@@ -176,7 +199,7 @@ impl Base {
         };
         let name = artifact::name(&engine, self.profile, self.guest.digest(), self.digest);
         let (module, _) = artifacts.load(&engine, &name, || {
-            let image_name = format!("images/base-{}-{RECIPE}", self.guest.digest());
+            let image_name = image_name(self.guest.digest());
             let image = base_image(
                 &self.guest,
                 self.profile,
@@ -201,13 +224,30 @@ impl Base {
         }
         let instance = self.fresh_instance()?;
         let memory = instance.memory();
-        let mapping = ImageMapping::new(memory.len(), non_zero_runs(memory)).map_err(|source| {
-            HostError::System {
-                action: "map the base image",
-                source,
-            }
-        })?;
+        let mapping =
+            ImageMapping::new(memory.len(), self.held_runs(memory)).map_err(|source| {
+                HostError::System {
+                    action: "map the base image",
+                    source,
+                }
+            })?;
         Ok(self.memory.get_or_init(|| mapping))
+    }
+
+    /// The parts of the base's memory that are not zero, as (offset, bytes).
+    pub(crate) fn held_runs<'a>(
+        &'a self,
+        memory: &'a [u8],
+    ) -> impl Iterator<Item = (usize, &'a [u8])> {
+        let mut pages = self.header.page_numbers().iter().map(|&page| page as usize).peekable();
+        std::iter::from_fn(move || {
+            let first = pages.next()?;
+            let mut end = first + 1;
+            while pages.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            Some((first * PAGE_BYTES, memory.get(first * PAGE_BYTES..end * PAGE_BYTES)?))
+        })
     }
 
     /// A guest in the state of the base image.
@@ -228,6 +268,10 @@ fn new_engine(
     engine::engine(profile, allocation, effort).map_err(|source| HostError::Engine {
         source: source.into(),
     })
+}
+
+fn image_name(guest: Digest) -> String {
+    format!("images/base-{guest}-{RECIPE}")
 }
 
 /// The base image out of the cache, or made and put there.

@@ -96,7 +96,7 @@ impl Loaded {
             .image
             .pages()
             .map(|(page, bytes)| (page as usize * PAGE_BYTES, bytes));
-        let parts = non_zero_runs(memory).chain(changed);
+        let parts = base.held_runs(memory).chain(changed);
         let mapping = ImageMapping::new(len, parts).map_err(|source| HostError::System {
             action: "map a function image",
             source,
@@ -112,22 +112,6 @@ pub(crate) fn non_zero_pages(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8
         .chunks_exact(PAGE_BYTES)
         .enumerate()
         .filter(|(_, page)| !is_zero(page))
-}
-
-/// The same joined to runs as long as they touch, by offset.
-pub(crate) fn non_zero_runs(memory: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut pages = non_zero_pages(memory).map(|(page, _)| page).peekable();
-    std::iter::from_fn(move || {
-        let first = pages.next()?;
-        let mut end = first + 1;
-        while pages.next_if_eq(&end).is_some() {
-            end += 1;
-        }
-        Some((
-            first * PAGE_BYTES,
-            memory.get(first * PAGE_BYTES..end * PAGE_BYTES)?,
-        ))
-    })
 }
 
 pub(crate) fn is_zero(page: &[u8]) -> bool {
@@ -166,18 +150,6 @@ pub(crate) fn kind(base: Digest, bundle: Digest) -> ImageKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_hold_what_is_not_zero_and_nothing_else() {
-        let mut memory = vec![0u8; 8 * PAGE_BYTES];
-        for page in [1, 2, 5, 7] {
-            memory[page * PAGE_BYTES + page] = 1;
-        }
-        let runs: Vec<_> = non_zero_runs(&memory)
-            .map(|(at, run)| (at / PAGE_BYTES, run.len() / PAGE_BYTES))
-            .collect();
-        assert_eq!(runs, [(1, 2), (5, 1), (7, 1)]);
-    }
 
     #[test]
     fn changed_pages_are_those_that_differ_and_those_past_the_base() {

@@ -13,11 +13,17 @@ use crate::wasi::Library;
 /// The guest folder's format that this version reads.
 const FORMAT: u32 = 1;
 
+/// A guest folder whose description has been read, but none of its large files.
+pub(crate) struct GuestFolder {
+    path: PathBuf,
+    description: Description,
+    library_digest: Digest,
+    digest: Digest,
+}
+
 /// A guest: CPython as WebAssembly and its library, checked against their digests.
 pub(crate) struct Guest {
-    folder: PathBuf,
-    description: Description,
-    digest: Digest,
+    folder: GuestFolder,
     library: Arc<Library>,
 }
 
@@ -29,8 +35,8 @@ struct Description {
     library_blake3: String,
 }
 
-impl Guest {
-    /// Opens a guest folder. The module itself is read only when something has to be compiled.
+impl GuestFolder {
+    /// Reads a guest folder's description.
     pub(crate) fn open(folder: &Path) -> Result<Self, HostError> {
         let path = folder.join("guest.json");
         let invalid = |source| HostError::GuestDescription {
@@ -57,16 +63,31 @@ impl Guest {
         let mut both = [0u8; 64];
         both[..32].copy_from_slice(module.as_bytes());
         both[32..].copy_from_slice(library_digest.as_bytes());
-        let archive = read_checked(&folder.join("library.tar"), library_digest)?;
-        let library = Library::from_tar(archive.into()).map_err(|error| HostError::Library {
-            source: error.into(),
-        })?;
         Ok(Self {
-            folder: folder.to_owned(),
+            path: folder.to_owned(),
             description,
+            library_digest,
             digest: Digest::of(&both),
-            library: Arc::new(library),
         })
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Reads and indexes the standard library's archive.
+    pub(crate) fn read_library(&self) -> Result<Library, HostError> {
+        let archive = read_checked(&self.path.join("library.tar"), self.library_digest)?;
+        Library::from_tar(archive.into()).map_err(|error| HostError::Library {
+            source: error.into(),
+        })
+    }
+}
+
+impl Guest {
+    /// The guest of a folder whose library has been read.
+    pub(crate) fn new(folder: GuestFolder, library: Library) -> Self {
+        Self { folder, library: Arc::new(library) }
     }
 
     /// Looks for the guest where it is installed or built: `PPWASM_GUEST_DIR`, else near the
@@ -91,25 +112,26 @@ impl Guest {
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.path
     }
 
     pub(crate) fn digest(&self) -> Digest {
-        self.digest
+        self.folder.digest
     }
 
     pub(crate) fn python_version(&self) -> &str {
-        &self.description.python
+        &self.folder.description.python
     }
 
     pub(crate) fn library(&self) -> &Arc<Library> {
         &self.library
     }
 
-    /// The module's bytes, checked.
+    /// The module's bytes, checked. Read only when something has to be compiled.
     pub(crate) fn module(&self) -> Result<Vec<u8>, HostError> {
-        let path = self.folder.join("python.wasm");
+        let path = self.folder.path.join("python.wasm");
         let wanted = self
+            .folder
             .description
             .module_blake3
             .parse()

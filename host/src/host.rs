@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use ppwasm_proto::{Digest, FunctionBundle, Limits};
 
-use crate::base::{Base, Step};
+use crate::base::{Base, Prefetched, Step};
 use crate::cache::{Cache, CacheError};
 use crate::cpu::CpuProfile;
 use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::{HostError, LoadError};
 use crate::function::{self, Function, Output, changed_pages};
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestFolder};
 use crate::image::{Image, ImageError};
 use crate::instance::{Instance, Request};
 use crate::pool::{Pool, Run};
@@ -121,13 +121,23 @@ impl HostBuilder {
             Some(folder) => folder,
             None => Guest::find()?,
         };
-        let guest = Guest::open(&folder)?;
+        let folder = GuestFolder::open(&folder)?;
         let profile = match self.profile {
             Some(profile) => profile,
             None => CpuProfile::detect().ok_or(HostError::NoProfile)?,
         };
         let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
-        let (base, cache_trouble) = Base::open(guest, profile, cache, &mut self.progress)?;
+        let (library, prefetched) = std::thread::scope(|scope| {
+            let library = scope.spawn(|| folder.read_library());
+            let prefetched = Prefetched::find(folder.digest(), profile, &cache);
+            match library.join() {
+                Ok(library) => (library, prefetched),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        let guest = Guest::new(folder, library?);
+        let (base, cache_trouble) =
+            Base::open(guest, profile, cache, prefetched, &mut self.progress)?;
         let base = Arc::new(base);
         let watchdog = Watchdog::start().map_err(|source| HostError::System {
             action: "start a thread",

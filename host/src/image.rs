@@ -130,6 +130,13 @@ pub struct Image {
     pages: Vec<u8>,
 }
 
+impl Header {
+    /// Numbers of the pages held, rising.
+    pub(crate) fn page_numbers(&self) -> &[u32] {
+        &self.page_numbers
+    }
+}
+
 impl Image {
     /// Puts an image together from `(page number, bytes)` in rising order.
     pub(crate) fn new<'a>(
