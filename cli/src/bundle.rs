@@ -69,8 +69,7 @@ pub(crate) fn collect(target: &Target, modules: &[PathBuf]) -> Result<FunctionBu
         .file_stem()
         .and_then(|stem| stem.to_str())
         .ok_or_else(|| not_utf8(file))?;
-    // Dots would make it a module of a package.
-    let module = stem.replace('.', "_");
+    let module = entry_module(stem);
     let folder = file.parent().unwrap_or(Path::new(""));
     let path = shown(file)?;
     let mut sources = Sources::default();
@@ -108,6 +107,15 @@ pub(crate) fn collect(target: &Target, modules: &[PathBuf]) -> Result<FunctionBu
                 .with_file(source)
                 .usage(format!("could not bundle {path}"))
         })
+}
+
+/// The name that the user's file has as a module.
+fn entry_module(stem: &str) -> String {
+    // Dots would make it a module of a package.
+    let name = stem.replace('.', "_");
+    // Under its own name the library's would be imported, as far as that is built in.
+    let is_taken = stdlib::has(&name) || matches!(name.as_str(), "__main__" | "_ppwasm");
+    if is_taken { name + "_" } else { name }
 }
 
 fn read_entry(file: &Path) -> Result<Vec<u8>> {

@@ -4,6 +4,7 @@
 //! printed are limited by number and by bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -34,13 +35,13 @@ pub(crate) const EVENTS_MAX: usize = STARTED_MAX + ppwasm_host::SLOTS_MAX + 16;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A task has ended.
-    Ended(u64, Result<Report, HostError>),
+    Ended(Box<Ended>),
     /// A signal has come.
     Signal(u8),
     /// There may be a further item.
     MoreItems,
-    /// Whoever read standard output has gone.
-    OutputClosed,
+    /// Standard output cannot be written.
+    OutputFailed(io::Error),
 }
 
 /// What all tasks of a job have in common.
@@ -328,7 +329,12 @@ impl<'a> Running<'a> {
         let sender = self.sender.clone();
         // Nobody waits any more when the command is about to end.
         self.host.start_with(self.function, task, move |result| {
-            let _ = sender.send(Event::Ended(number, result));
+            let value = None;
+            let _ = sender.send(Event::Ended(Box::new(Ended {
+                number,
+                result,
+                value,
+            })));
         });
     }
 
@@ -343,18 +349,14 @@ impl<'a> Running<'a> {
 
     fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Ended(number, result) => self.ended(Ended {
-                number,
-                result,
-                value: None,
-            }),
+            Event::Ended(ended) => self.ended(*ended),
             Event::Signal(signal) => {
                 self.summary.signal = Some(signal);
                 self.cancel_from(0);
             }
             // Looked for after every event.
             Event::MoreItems => {}
-            Event::OutputClosed => return Err(Failure::OutputClosed),
+            Event::OutputFailed(error) => return Err(closed(error)),
         }
         Ok(())
     }
@@ -405,8 +407,8 @@ impl<'a> Running<'a> {
 }
 
 /// What it means that standard output cannot be written.
-pub(crate) fn closed(error: std::io::Error) -> Failure {
-    if error.kind() == std::io::ErrorKind::BrokenPipe {
+pub(crate) fn closed(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::OutputClosed
     } else {
         Failure::Machine(anyhow::Error::new(error).context("could not write to standard output"))

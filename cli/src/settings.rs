@@ -134,7 +134,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "--time-limit: 744 h is not from 1 ms to 720 h"
+            "--time-limit: 31 d is not from 1 ms to 30 d"
         );
     }
 }

@@ -71,7 +71,7 @@ impl fmt::Display for Size {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
         match units
             .iter()
-            .find(|(bits, _)| self.0 > 0 && self.0 % (1 << bits) == 0)
+            .find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits))
         {
             Some((bits, unit)) => write!(f, "{} {unit}", self.0 >> bits),
             None => write!(f, "{} bytes", self.0),
@@ -117,9 +117,10 @@ impl fmt::Display for Time {
         let millis = self.0.as_millis();
         match millis {
             0 => f.write_str("0 ms"),
-            _ if millis % 3_600_000 == 0 => write!(f, "{} h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 => write!(f, "{} min", millis / 60_000),
-            _ if millis % 1_000 == 0 => write!(f, "{} s", millis / 1_000),
+            _ if millis.is_multiple_of(86_400_000) => write!(f, "{} d", millis / 86_400_000),
+            _ if millis.is_multiple_of(3_600_000) => write!(f, "{} h", millis / 3_600_000),
+            _ if millis.is_multiple_of(60_000) => write!(f, "{} min", millis / 60_000),
+            _ if millis.is_multiple_of(1_000) => write!(f, "{} s", millis / 1_000),
             _ if millis > 10_000 => write!(f, "{:.1} s", self.0.as_secs_f64()),
             _ => write!(f, "{millis} ms"),
         }

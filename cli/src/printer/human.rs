@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stderr, StderrLock, Stdout, Write};
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use ppwasm_host::wasi::{Sink, Stream};
 use ppwasm_host::{LoadError, Report};
@@ -11,7 +12,6 @@ use super::{Header, Printer, load_error, words};
 use crate::exit_code::ExitCode;
 use crate::failure::chain;
 use crate::job::{Ended, Event, Summary};
-use crate::units::Time;
 use crate::visible::{self, Copier, Escaper};
 
 /// Failed tasks whose traceback is shown.
@@ -196,7 +196,7 @@ fn told(summary: &Summary) -> String {
     } else {
         format!("{} tasks", summary.tasks)
     };
-    let time = Time(summary.wall_time);
+    let time = elapsed(summary.wall_time);
     let parts = [
         (summary.succeeded, "succeeded"),
         (summary.raised, "raised an exception"),
@@ -218,6 +218,17 @@ fn told(summary: &Summary) -> String {
     format!("{why}{tasks} in {time}: {}", parts.join(", "))
         .trim_end_matches([':', ' '])
         .to_owned()
+}
+
+/// A time as precise as anybody wants to know it.
+fn elapsed(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        1..100 => format!("{:.1} s", time.as_secs_f64()),
+        100..6000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
 }
 
 /// Shows lines of a task's output on standard error, each with the task's number before it.
@@ -258,7 +269,7 @@ struct Live {
     err: Copier<Stderr>,
     is_script: bool,
     events: SyncSender<Event>,
-    is_closed: bool,
+    has_failed: bool,
 }
 
 impl Live {
@@ -268,16 +279,16 @@ impl Live {
             // That nobody reads it is no reason to stop.
             let _ = self.err.copy(bytes);
             visible::line_is_open(bytes);
-        } else if !self.is_closed {
+        } else if !self.has_failed {
             let copied = self.out.copy(bytes).and_then(|()| self.out.flush());
-            self.is_closed = copied.is_err();
+            if let Err(error) = copied {
+                self.has_failed = true;
+                // The loop that reads events ends the command.
+                let _ = self.events.send(Event::OutputFailed(error));
+            }
             if self.out.is_terminal() {
                 visible::line_is_open(bytes);
             }
-        }
-        if self.is_closed {
-            // The loop that reads events ends the command.
-            let _ = self.events.try_send(Event::OutputClosed);
         }
     }
 }
@@ -297,7 +308,7 @@ pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
         err,
         is_script,
         events,
-        is_closed: false,
+        has_failed: false,
     };
     Box::new(move |stream, bytes| live.show(stream, bytes))
 }

@@ -1,0 +1,21 @@
+//! The `ppwasm` command as people use it: each test runs the real program.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking and are read where they stand"
+)]
+
+mod bad_input;
+mod documents;
+mod failures;
+mod json;
+mod limits;
+mod machine;
+mod modules;
+mod results;
+mod schema;
+mod scripts;
+mod signals;
+mod support;
+mod terminal;
