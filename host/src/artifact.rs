@@ -62,17 +62,17 @@ impl Artifacts<'_> {
         }
         let key = match self.key() {
             Ok(key) => key,
-            Err(error) => return Ok((self.from_memory(engine, &compile()?)?, Some(error))),
+            Err(error) => return Ok((self.compiled_here(engine, &compile()?)?, Some(error))),
         };
-        if let Some(module) = self.from_cache(engine, name, &key) {
+        if let Some(module) = self.cached(engine, name, &key) {
             return Ok((module, None));
         }
         let _lock = match self.cache.lock(name) {
             Ok(lock) => lock,
-            Err(error) => return Ok((self.from_memory(engine, &compile()?)?, Some(error))),
+            Err(error) => return Ok((self.compiled_here(engine, &compile()?)?, Some(error))),
         };
         // Another process may have built it while this one waited.
-        if let Some(module) = self.from_cache(engine, name, &key) {
+        if let Some(module) = self.cached(engine, name, &key) {
             return Ok((module, None));
         }
         self.cache.remove(&seal_name(name));
@@ -84,7 +84,7 @@ impl Artifacts<'_> {
             .write(&seal_name(name), &[seal.as_bytes()])
             .and_then(|()| self.cache.write(name, &[&code]));
         match written {
-            Ok(()) => match self.from_cache(engine, name, &key) {
+            Ok(()) => match self.cached(engine, name, &key) {
                 Some(module) => Ok((module, None)),
                 None => Ok((self.deserialize(engine, &code)?, None)),
             },
@@ -98,11 +98,11 @@ impl Artifacts<'_> {
             return None;
         }
         let key = self.cache.read(KEY_FILE).ok()??.try_into().ok()?;
-        self.from_cache(engine, name, &key)
+        self.cached(engine, name, &key)
     }
 
     /// The cached artifact if it is there, sealed by `key`, and fits the engine.
-    fn from_cache(&self, engine: &Engine, name: &str, key: &[u8; 32]) -> Option<Module> {
+    fn cached(&self, engine: &Engine, name: &str, key: &[u8; 32]) -> Option<Module> {
         let seal: [u8; 32] = self.cache.read(&seal_name(name)).ok()??.try_into().ok()?;
         let mut file = File::open(self.cache.path(name)).ok()?;
         let mut hasher = sealer(key, name);
@@ -117,7 +117,7 @@ impl Artifacts<'_> {
         unsafe { Module::deserialize_open_file(engine, file) }.ok()
     }
 
-    fn from_memory(&self, engine: &Engine, module: &[u8]) -> Result<Module, HostError> {
+    fn compiled_here(&self, engine: &Engine, module: &[u8]) -> Result<Module, HostError> {
         let code = self.compile(engine, module)?;
         self.deserialize(engine, &code)
     }

@@ -133,39 +133,15 @@ impl Slot {
         }
         let limits = task.limits;
         let hash_memory = task.hash_memory;
-        let watched = (&*self.watchdog, &*self.watch);
+        let call = PreparedCall {
+            watched: (&self.watchdog, &self.watch),
+            message: &message,
+            limits: &limits,
+            hash_memory,
+        };
         match &mut self.path {
-            Path::Overlay(live) => run_overlay(
-                &self.base,
-                watched,
-                live,
-                loaded,
-                task,
-                &message,
-                &limits,
-                hash_memory,
-            ),
-            Path::Pooled => {
-                let prepared = self.base.pooled(POOLED_INSTANCES_MAX)?;
-                let wasi = Wasi::from_snapshot(
-                    self.base.guest().library().clone(),
-                    &loaded.wasi,
-                    JobIo::default(),
-                );
-                let state = State::new(wasi, Deadlines::within(limits.wall_time_max));
-                let mut instance = Instance::new(&prepared.pre, state)?;
-                instance.grow_memory_to(loaded.image.memory_bytes())?;
-                write_pages(&mut instance, loaded);
-                let call = PreparedCall {
-                    watched,
-                    message: &message,
-                    limits: &limits,
-                    hash_memory,
-                    continued: false,
-                };
-                let (report, _) = run_call(&mut instance, loaded, task, &call);
-                Ok(report)
-            }
+            Path::Overlay(live) => run_overlay(&self.base, live, loaded, task, &call),
+            Path::Pooled => run_pooled(&self.base, loaded, task, &call),
         }
     }
 }
@@ -176,19 +152,31 @@ struct PreparedCall<'a> {
     message: &'a [u8],
     limits: &'a Limits,
     hash_memory: bool,
-    /// The instance holds what the job's last call left, and keeps it.
-    continued: bool,
+}
+
+fn run_pooled(
+    base: &Base,
+    loaded: &Loaded,
+    task: Task,
+    call: &PreparedCall<'_>,
+) -> Result<Report, HostError> {
+    let prepared = base.pooled(POOLED_INSTANCES_MAX)?;
+    let library = base.guest().library().clone();
+    let wasi = Wasi::from_snapshot(library, &loaded.wasi, JobIo::default());
+    let state = State::new(wasi, Deadlines::within(call.limits.wall_time_max));
+    let mut instance = Instance::new(&prepared.pre, state)?;
+    instance.grow_memory_to(loaded.image.memory_bytes())?;
+    write_pages(&mut instance, loaded);
+    let (report, _) = run_call(&mut instance, loaded, task, call, false);
+    Ok(report)
 }
 
 fn run_overlay(
     base: &Arc<Base>,
-    watched: (&Watchdog, &Watch),
     slot: &mut Option<Box<Live>>,
     loaded: &Arc<Loaded>,
     task: Task,
-    message: &[u8],
-    limits: &Limits,
-    hash_memory: bool,
+    call: &PreparedCall<'_>,
 ) -> Result<Report, HostError> {
     let keep_for = task.keep_instance.then_some(task.identity.job);
     let mut live = match slot.take() {
@@ -199,14 +187,7 @@ fn run_overlay(
         None => Live::new(base, loaded)?,
     };
     let continued = live.kept_for.is_some();
-    let call = PreparedCall {
-        watched,
-        message,
-        limits,
-        hash_memory,
-        continued,
-    };
-    let (report, reusable) = run_call(&mut live.instance, loaded, task, &call);
+    let (report, reusable) = run_call(&mut live.instance, loaded, task, call, continued);
     live.kept_for = keep_for;
     if reusable && keep_for.is_some() {
         *slot = Some(live);
@@ -398,13 +379,15 @@ fn write_pages(instance: &mut Instance, loaded: &Loaded) {
     }
 }
 
-/// Makes the call in an instance that holds the function's image. The second value says whether the
+/// Makes the call in an instance that holds the function's image or, `continued`, what the job's last call
+/// left. The second value says whether the
 /// instance is sound and as large as before, so that putting its pages back makes it the image again.
 fn run_call(
     instance: &mut Instance,
     loaded: &Loaded,
     task: Task,
     call: &PreparedCall<'_>,
+    continued: bool,
 ) -> (Report, bool) {
     let limits = call.limits;
     let started = Instant::now();
@@ -420,7 +403,7 @@ fn run_call(
     state.memory_bytes_max = limits.memory_bytes_max.max(loaded.image.memory_bytes());
     state.memory_refused = false;
     let io = job_io(task, limits, wall);
-    if call.continued {
+    if continued {
         // Descriptors and scratch files stay as the job's last call left them.
         match state.wasi.snapshot() {
             Ok(now) => state.wasi.reset(&now, io),
@@ -561,7 +544,8 @@ mod tests {
 
     #[test]
     fn subtracting_runs_leaves_what_only_the_first_has() {
-        let cases: [(&[(u32, u32)], &[(u32, u32)], &[(u32, u32)]); 6] = [
+        type Runs = &'static [(u32, u32)];
+        let cases: [(Runs, Runs, Runs); 6] = [
             (&[(1, 5)], &[], &[(1, 5)]),
             (&[(1, 5)], &[(1, 5)], &[]),
             (&[(1, 5)], &[(2, 2)], &[(1, 1), (4, 2)]),
