@@ -18,8 +18,8 @@ use crate::instance::{Instance, State, link};
 use crate::module;
 use crate::sys::interrupt::CodeMap;
 use crate::sys::{ImageMapping, PAGE_BYTES};
-use crate::watchdog::Deadlines;
 use crate::wasi::{JobIo, Wasi, WasiSnapshot};
+use crate::watchdog::Deadlines;
 
 /// Changes whenever the same guest gives another base image: names the image in the cache.
 const RECIPE: &str = "2";
@@ -59,7 +59,9 @@ impl Prepared {
             .functions()
             .find(|function| function.index.as_u32() == trap_function)
             .ok_or(HostError::MissingExport { name: TRAP_EXPORT })?;
-        let functions = module.functions().map(|function| (function.offset, function.len));
+        let functions = module
+            .functions()
+            .map(|function| (function.offset, function.len));
         let code = Arc::new(CodeMap::new(module.text(), functions, trap.offset));
         let pre = link(&engine, module)?;
         Ok(Self { engine, pre, code })
@@ -95,7 +97,11 @@ impl Prefetched {
         let engine = new_engine(profile, Allocation::OnDemand, Effort::Full).ok()?;
         let name = artifact::name(&engine, profile, guest, digest);
         let module = Artifacts { cache, profile }.find(&engine, &name)?;
-        Some(Self { engine, name, module })
+        Some(Self {
+            engine,
+            name,
+            module,
+        })
     }
 }
 
@@ -135,7 +141,11 @@ impl Base {
         let name = artifact::name(&engine, profile, guest.digest(), digest);
         let (module, trouble) = match prefetched {
             Some(prefetched) if prefetched.name == name => (prefetched.module, None),
-            _ => Artifacts { cache: &cache, profile }.load(&engine, &name, || {
+            _ => Artifacts {
+                cache: &cache,
+                profile,
+            }
+            .load(&engine, &name, || {
                 let image = match image.take() {
                     Some(image) => image,
                     None => base_image(&guest, profile, &cache, &image_name, progress)?,
@@ -239,14 +249,22 @@ impl Base {
         &'a self,
         memory: &'a [u8],
     ) -> impl Iterator<Item = (usize, &'a [u8])> {
-        let mut pages = self.header.page_numbers().iter().map(|&page| page as usize).peekable();
+        let mut pages = self
+            .header
+            .page_numbers()
+            .iter()
+            .map(|&page| page as usize)
+            .peekable();
         std::iter::from_fn(move || {
             let first = pages.next()?;
             let mut end = first + 1;
             while pages.next_if_eq(&end).is_some() {
                 end += 1;
             }
-            Some((first * PAGE_BYTES, memory.get(first * PAGE_BYTES..end * PAGE_BYTES)?))
+            Some((
+                first * PAGE_BYTES,
+                memory.get(first * PAGE_BYTES..end * PAGE_BYTES)?,
+            ))
         })
     }
 

@@ -87,7 +87,10 @@ impl GuestFolder {
 impl Guest {
     /// The guest of a folder whose library has been read.
     pub(crate) fn new(folder: GuestFolder, library: Library) -> Self {
-        Self { folder, library: Arc::new(library) }
+        Self {
+            folder,
+            library: Arc::new(library),
+        }
     }
 
     /// Looks for the guest where it is installed or built: `PPWASM_GUEST_DIR`, else near the

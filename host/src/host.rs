@@ -208,7 +208,10 @@ impl Host {
         let watchdog = self.pool.watchdog();
         let watch = watchdog
             .add(self.base.on_demand())
-            .map_err(|source| HostError::System { action: "watch a sandbox", source })?;
+            .map_err(|source| HostError::System {
+                action: "watch a sandbox",
+                source,
+            })?;
         let state = instance.state_mut();
         state.deadlines = Deadlines::within(LOAD_TIME_MAX);
         state.memory_bytes_max = limits.memory_bytes_max;

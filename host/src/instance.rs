@@ -12,9 +12,9 @@ use wasmtime::{
 use crate::error::HostError;
 use crate::image::RequestBuffer;
 use crate::sys::interrupt;
-use crate::watchdog::{Deadlines, Interrupt, Watch, Watchdog};
 use crate::wasi::link::WasiView;
 use crate::wasi::{self, Wasi};
+use crate::watchdog::{Deadlines, Interrupt, Watch, Watchdog};
 
 /// What the store holds beside the instance.
 pub(crate) struct State {

@@ -23,8 +23,8 @@ use crate::host::SLOTS_MAX;
 use crate::instance::{Ended, Instance, Request, State};
 use crate::sys::{self, Overlay, PAGE_BYTES};
 use crate::task::{BoundedSleeper, Report, Task, TimeSource, Usage};
-use crate::watchdog::{Deadlines, Watch, Watchdog};
 use crate::wasi::{Clock, JobIo, Random, ScratchLimits, Wasi};
+use crate::watchdog::{Deadlines, Watch, Watchdog};
 
 /// How calls start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,10 +97,16 @@ impl Slot {
         } else {
             (Path::Pooled, base.pooled(POOLED_INSTANCES_MAX)?)
         };
-        let watch = watchdog
-            .add(prepared)
-            .map_err(|source| HostError::System { action: "watch a sandbox", source })?;
-        Ok(Self { base, watchdog, watch, path })
+        let watch = watchdog.add(prepared).map_err(|source| HostError::System {
+            action: "watch a sandbox",
+            source,
+        })?;
+        Ok(Self {
+            base,
+            watchdog,
+            watch,
+            path,
+        })
     }
 
     /// The start path in use: never [`StartPath::Best`].

@@ -43,7 +43,11 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// No limit but the wall clock's.
     pub(crate) fn within(wall: Duration) -> Self {
-        Self { cancel: CancelToken::new(), wall: Instant::now() + wall, cpu: None }
+        Self {
+            cancel: CancelToken::new(),
+            wall: Instant::now() + wall,
+            cpu: None,
+        }
     }
 
     /// To be called on the guest's own thread.
@@ -104,20 +108,28 @@ impl Watchdog {
             .name("ppwasm-watchdog".into())
             .stack_size(128 << 10)
             .spawn(move || state.watch())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Begins to watch guests of a module; they run one at a time.
     pub(crate) fn add(&self, prepared: &Prepared) -> std::io::Result<Arc<Watch>> {
         let flag = StopFlag::new(Arc::clone(&prepared.code))?;
-        let watch = Arc::new(Watch { flag, running: Mutex::new(None) });
+        let watch = Arc::new(Watch {
+            flag,
+            running: Mutex::new(None),
+        });
         let mut watches = lock(&self.shared.watches);
         watches.retain(|watch| watch.strong_count() > 0);
         watches.push(Arc::downgrade(&watch));
         drop(watches);
         let mut engines = lock(&self.shared.engines);
         if !interrupt::SUPPORTED
-            && !engines.iter().any(|known| Engine::same(known, &prepared.engine))
+            && !engines
+                .iter()
+                .any(|known| Engine::same(known, &prepared.engine))
         {
             engines.push(prepared.engine.clone());
         }
@@ -144,7 +156,10 @@ impl Watchdog {
             deadlines: deadlines.clone(),
         });
         // Taken back also when `guest` panics.
-        let running = Registered { watch, shared: &self.shared };
+        let running = Registered {
+            watch,
+            shared: &self.shared,
+        };
         let result = {
             let _entered = watch.flag.enter();
             guest()
@@ -201,7 +216,9 @@ impl Shared {
         }
         for watch in lock(&self.watches).iter().filter_map(Weak::upgrade) {
             let running = lock(&watch.running);
-            let Some(guest) = running.as_ref() else { continue };
+            let Some(guest) = running.as_ref() else {
+                continue;
+            };
             if let Err(interrupt) = guest.deadlines.check_with(|| guest.cpu_clock.time()) {
                 watch.flag.stop(interrupt as u8, guest.thread);
             }

@@ -8,8 +8,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Whether guests can be stopped this way here; else the engine's epochs are compiled in.
 pub(crate) const SUPPORTED: bool = true;
@@ -57,14 +57,20 @@ impl CodeMap {
         trap_offset: usize,
     ) -> Self {
         let base = text.as_ptr() as usize;
-        let mut functions: Vec<_> =
-            functions.map(|(offset, len)| (base + offset, base + offset + len)).collect();
+        let mut functions: Vec<_> = functions
+            .map(|(offset, len)| (base + offset, base + offset + len))
+            .collect();
         functions.sort_unstable();
-        Self { functions: functions.into(), trap: base + trap_offset }
+        Self {
+            functions: functions.into(),
+            trap: base + trap_offset,
+        }
     }
 
     fn contains(&self, address: usize) -> bool {
-        let after = self.functions.partition_point(|&(start, _)| start <= address);
+        let after = self
+            .functions
+            .partition_point(|&(start, _)| start <= address);
         after
             .checked_sub(1)
             .and_then(|index| self.functions.get(index))
@@ -75,7 +81,10 @@ impl CodeMap {
 impl StopFlag {
     pub(crate) fn new(code: Arc<CodeMap>) -> io::Result<Self> {
         install()?;
-        Ok(Self { reason: AtomicU8::new(0), code })
+        Ok(Self {
+            reason: AtomicU8::new(0),
+            code,
+        })
     }
 
     /// Why the guest was asked to stop; 0 if it was not.
@@ -121,7 +130,8 @@ fn signal() -> libc::c_int {
 fn install() -> io::Result<()> {
     static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(|| {
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = on_signal;
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+            on_signal;
         // SAFETY: an all-zero `sigaction` is valid; the handler has the type that SA_SIGINFO asks for and
         // does only what a signal handler may. SA_ONSTACK: guest code may have used up its stack.
         // SA_RESTART: system calls of the host go on.
@@ -131,7 +141,11 @@ fn install() -> io::Result<()> {
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
             libc::sigaction(signal(), &raw const action, std::ptr::null_mut())
         };
-        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error().raw_os_error().unwrap_or(0))
+        }
     });
     installed.map_err(io::Error::from_raw_os_error)
 }
@@ -188,7 +202,9 @@ mod tests {
         let text = [0u8; 100];
         let base = text.as_ptr() as usize;
         let map = CodeMap::new(&text, [(50, 10), (0, 20)].into_iter(), 50);
-        let inside: Vec<usize> = (0..100).filter(|offset| map.contains(base + offset)).collect();
+        let inside: Vec<usize> = (0..100)
+            .filter(|offset| map.contains(base + offset))
+            .collect();
         assert_eq!(inside, (0..20).chain(50..60).collect::<Vec<_>>());
         assert!(!map.contains(base - 1));
     }

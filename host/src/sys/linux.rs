@@ -414,7 +414,10 @@ impl CpuClock {
 
     /// The time used; 0 when the thread has ended.
     pub(crate) fn time(self) -> Duration {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: the pointer is to a whole `timespec`.
         unsafe { libc::clock_gettime(self.0, &raw mut time) };
         Duration::new(

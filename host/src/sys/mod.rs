@@ -7,18 +7,29 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+pub(crate) use linux::{
+    CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
+    thread_stack_room,
+};
 
 /// Stopping guest code from outside.
 #[cfg(all(
     target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
 ))]
 #[path = "interrupt_linux.rs"]
 pub(crate) mod interrupt;
 #[cfg(not(all(
     target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
 )))]
 #[path = "interrupt_portable.rs"]
 pub(crate) mod interrupt;
@@ -26,7 +37,10 @@ pub(crate) mod interrupt;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use portable::{CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults, thread_stack_room};
+pub(crate) use portable::{
+    CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
+    thread_stack_room,
+};
 
 /// Size of the pages in which images are stored and compared, in bytes.
 ///
