@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Builds the guest and the command line side by side: xtask/build.sh GUEST_FOLDER
+# Builds the guest and the command line side by side, and fetches the examples' input:
+# xtask/build.sh GUEST_FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 guest-python/build.sh --output "$1" &
 guest=$!
+# Fetched now, so that everything works without a network from here on.
+examples/prepare-inputs.sh
 cargo_status=0
 cargo build --workspace --locked || cargo_status=$?
 guest_status=0

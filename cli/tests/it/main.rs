@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod documents;
+mod examples;
 mod failures;
 mod json;
 mod limits;
