@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import random
 import sys
@@ -20,29 +21,27 @@ from typing import Any, NoReturn
 TRACEBACK_CHARS_MAX = 4_000
 SEED = 0
 
-MODULES_FOR_TESTS = [
-    "_testcapi",
-    "_testinternalcapi",
-    "_testlimitedcapi",
-    "_testmultiphase",
-    "_testsinglephase",
-]
-# Files that cannot be imported without one of them.
+C_API = ("_testcapi", "_testinternalcapi", "_testlimitedcapi")
+EXTENSIONS = (*C_API, "_testmultiphase", "_testsinglephase")
+# Files that cannot be imported without modules that are there for tests only, and those modules.
 WITH_STAND_INS = {
-    "test_bytes",
-    "test_class",
-    "test_code",
-    "test_compile",
-    "test_compileall",
-    "test_dis",
-    "test_fileutils",
-    "test_getpath",
-    "test_importlib",
-    "test_marshal",
-    "test_monitoring",
-    "test_pkgutil",
-    "test_pyclbr",
-    "test_sysconfig",
+    "test_bytes": C_API,
+    "test_class": C_API,
+    "test_code": C_API,
+    "test_compile": C_API,
+    "test_compileall": EXTENSIONS,
+    "test_dis": C_API,
+    "test_fileutils": C_API,
+    "test_getpath": C_API,
+    "test_import": EXTENSIONS,
+    "test_importlib": EXTENSIONS,
+    "test_marshal": C_API,
+    "test_monitoring": C_API,
+    "test_pkgutil": EXTENSIONS,
+    "test_pyclbr": EXTENSIONS,
+    "test_sysconfig": ("venv",),
+    "test_traceback": C_API,
+    "test_types": EXTENSIONS,
 }
 
 
@@ -59,22 +58,35 @@ def run_test(task: dict[str, Any]) -> dict[str, Any]:
     result = Result(module_name)
     report: dict[str, Any] = {"name": name, "no_import": None}
     try:
-        module = importlib.import_module(module_name)
-        loader = unittest.TestLoader()
-        suite = loader.loadTestsFromModule(module)
-        if loader.errors:
-            raise ImportError("\n".join(loader.errors))
+        suite = _loaded(module_name)
     except unittest.SkipTest as error:
         report["no_import"] = f"skipped: {error}"
     except Exception:
         report["no_import"] = _shortened(traceback.format_exc())
     else:
         _remove(suite, result, Names(task.get("not_run", ())))
-        suite.run(result)
+        _run(suite, result)
     # Two tests may have one name.
     passed = result.passed - result.skipped.keys() - result.failed.keys()
     report.update(passed=sorted(passed), skipped=result.skipped, failed=result.failed)
     return report
+
+
+def _loaded(module_name: str) -> unittest.TestSuite:
+    module = importlib.import_module(module_name)
+    loader = unittest.TestLoader()
+    suite = loader.loadTestsFromModule(module)
+    if loader.errors:
+        raise ImportError("\n".join(map(str, loader.errors)))
+    return suite
+
+
+def _run(suite: unittest.TestSuite, result: Result, calls: int = 5) -> None:
+    """Runs the tests below some calls: a few look at the stack and expect `python -m test` in it."""
+    if calls:
+        _run(suite, result, calls - 1)
+    else:
+        suite.run(result)
 
 
 def _set_up(name: str) -> None:
@@ -82,31 +94,42 @@ def _set_up(name: str) -> None:
     folder = "/tmp/test_python"
     os.mkdir(folder)
     os.chdir(folder)
-    if name in WITH_STAND_INS:
-        sys.modules.update({module: StandIn(module) for module in MODULES_FOR_TESTS})
-        # Asked for while files are imported; the guest is configured so.
-        vars(sys.modules["_testinternalcapi"])["get_config"] = lambda: {"code_debug_ranges": 1}
+    sys.modules.update({module: StandIn(module) for module in WITH_STAND_INS.get(name, ())})
     from test import support
-    from test.support import os_helper, socket_helper, threading_helper
+    from test.libregrtest import utils
+    from test.support import os_helper
 
     support.record_original_stdout(sys.stdout)
     support.verbose = 0
     support.use_resources = ()
     sys.addaudithook(lambda _event, _args: None)
+    utils.setup_unraisable_hook()
+    utils.setup_threading_excepthook()
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("test.__main__")
     if os_helper.FS_NONASCII:
         os.environ.setdefault("PYTHONREGRTEST_UNICODE_GUARD", os_helper.FS_NONASCII)
     random.seed(SEED)
-    # Whole files skip themselves under WASI because some of their tests need sockets, threads or processes: here each
-    # test shows for itself. Single tests are still skipped.
+    _run_whole_files()
+    gc.collect()
+
+
+def _run_whole_files() -> None:
+    """Has files run that skip themselves as a whole under WASI because some of their tests need what it has not.
+
+    Here each test shows for itself. Single tests are still skipped.
+    """
+    from test import support
+    from test.support import socket_helper, threading_helper
+
     support.requires_working_socket = _not_whole_files(support.requires_working_socket)
     threading_helper.requires_working_threading = _not_whole_files(threading_helper.requires_working_threading)
     socket_helper._bind_nix_socket_error = OSError("no sockets")
+    socket_helper.has_gethostname = True
     support.has_subprocess_support = True
     try:
         importlib.import_module("test.test_tools")
     finally:
         support.has_subprocess_support = False
-    gc.collect()
 
 
 def _not_whole_files(requires: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,12 +137,20 @@ def _not_whole_files(requires: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class StandIn(ModuleType):
-    """In place of a module in C that only tests use and the guest has not: a test that uses it is skipped."""
+    """In place of a module that the guest has not: a test that uses it is skipped."""
 
-    def __getattr__(self, name: str) -> Absent:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Absent(f"{self.__name__}.{name}")
+        return ASKED_ON_IMPORT.get(name) or Absent(f"{self.__name__}.{name}")
+
+
+# What `test.support` calls while files are imported: the guest's answers.
+ASKED_ON_IMPORT = {
+    "get_config": lambda: {"code_debug_ranges": 1},
+    "get_immortalize_deferred": lambda: False,
+    "suppress_immortalization": lambda _suppress: None,
+}
 
 
 class Absent:
@@ -132,6 +163,7 @@ class Absent:
         raise unittest.SkipTest(f"needs {self._name}")
 
     __bool__ = __enter__ = __eq__ = __index__ = __iter__ = __mro_entries__ = __call__  # type: ignore[assignment]
+    __add__ = __mul__ = __sub__ = __lt__ = __gt__ = __le__ = __ge__ = __call__
 
 
 class Names:

@@ -8,9 +8,10 @@ usage: guest-python/regression/run.sh [--update] (--all | --quick | NAME...)
 
   --all      every file
   --quick    the files that `make test` runs too
-  NAME       a file or package, such as test_int or test_asyncio.test_tasks; with their tracebacks
+  NAME       a file or package, such as test_int or test_asyncio.test_tasks
   --update   with --all: writes expected.toml from this run instead of comparing
 
+The tracebacks of what failed are in target/regression/result.json afterwards.
 PPWASM names the command (default: target/debug/ppwasm), PPWASM_GUEST_DIR the guest folder (default: target/guest).
 END
 }
