@@ -29,8 +29,8 @@ fn quick_regression_tests_do_what_the_list_says() {
     let expected = source("expected.toml");
     let tests = Arc::new(tests());
 
-    let chosen = [expected.as_str(), "quick"];
-    let tasks = value(&run(&compare, "tasks", chosen.map(Value::from)));
+    let chosen = [Value::from(expected.as_str()), Value::from("quick")];
+    let tasks = value(&run(&compare, "tasks", chosen));
     let tasks = tasks.as_items().expect("a list");
     assert!(
         tasks.len() > 40,
@@ -54,22 +54,106 @@ fn quick_regression_tests_do_what_the_list_says() {
     });
     let results = Value::list(results);
 
-    let found = value(&run(
-        &compare,
-        "differences",
-        [Value::from(expected), results],
-    ));
-    let found: Vec<_> = found
-        .as_items()
-        .expect("a list")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
+    let found = differences(&compare, &expected, results);
     assert!(
         found.is_empty(),
         "not as expected.toml says:\n{}",
         found.join("\n")
     );
+}
+
+#[test]
+fn a_run_that_differs_from_the_list_is_noticed() {
+    const EXPECTED: &str = r#"
+        [reasons]
+        threads = "There are none."
+        [quick]
+        files = []
+        [first]
+        files = []
+        [passes]
+        test_one = 2
+        [cannot]
+        test_two = "threads"
+        [passes-except.test_three]
+        passes = 1
+        fails.threads = ["A.test_a", "B.*"]
+    "#;
+    let report = |passed: &[&str], failed: &[&str]| {
+        Value::dict([
+            ("no_import", Value::from(None::<i64>)),
+            ("passed", Value::list(passed.iter().copied())),
+            (
+                "failed",
+                Value::dict(failed.iter().map(|name| (*name, "Traceback\nError: no"))),
+            ),
+        ])
+    };
+    let run = |reports: [(&str, Value); 3]| {
+        let results = reports.map(|(name, report)| {
+            let ended = Value::from("trapped");
+            Value::dict([
+                ("name", Value::from(name)),
+                ("report", report),
+                ("ended", ended),
+            ])
+        });
+        differences(&source("compare.py"), EXPECTED, Value::list(results))
+    };
+
+    let as_listed = [
+        ("test_one", report(&["A.x", "A.y"], &[])),
+        ("test_two", report(&[], &["A.x"])),
+        ("test_three", report(&["A.x"], &["A.test_a", "B.test_b"])),
+    ];
+    assert_eq!(run(as_listed), Vec::<String>::new());
+
+    let worse = [
+        ("test_one", report(&["A.x"], &["A.y"])),
+        ("test_two", Value::from(None::<i64>)),
+        (
+            "test_three",
+            report(&["A.x"], &["A.test_a", "B.test_b", "C.test_c"]),
+        ),
+    ];
+    assert_eq!(
+        run(worse),
+        [
+            "test_one: 1 tests pass, 2 are expected",
+            "test_one: A.y fails: Error: no",
+            "test_two: trapped",
+            "test_three: C.test_c fails: Error: no",
+        ]
+    );
+
+    let better = [
+        ("test_one", report(&["A.x", "A.y", "A.z"], &[])),
+        ("test_two", report(&["A.x"], &[])),
+        (
+            "test_three",
+            report(&["A.test_a", "B.test_b"], &["B.test_c"]),
+        ),
+    ];
+    assert_eq!(
+        run(better),
+        [
+            "test_two: 1 tests pass, although it is listed as one where none can (threads)",
+            "test_three: A.test_a does not fail any more",
+            "test_three: B.test_b passes, although all of B.* are listed",
+        ]
+    );
+}
+
+fn differences(compare: &str, expected: &str, results: Value) -> Vec<String> {
+    let found = value(&run(
+        compare,
+        "differences",
+        [Value::from(expected), results],
+    ));
+    let found = found.as_items().expect("a list").iter();
+    found
+        .map(|line| line.as_str().expect("a line").to_owned())
+        .collect()
 }
 
 /// How a file's sandbox ended, as `compare.differences` wants it.
