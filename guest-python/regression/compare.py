@@ -12,6 +12,7 @@ TESTS is the folder of CPython's tests, RESULT what `ppwasm submit --output json
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -62,9 +63,9 @@ def parse(text: str) -> Expectations:
     if count != len(files):
         raise ValueError("a file is listed twice")
     expectations = Expectations(data["reasons"], data["quick"]["files"], data["first"]["files"], files)
-    used = set()
+    used: set[str] = set()
     for name, expected in files.items():
-        used |= {expected.cannot} - {None} | set(expected.fails) | set(expected.not_run)
+        used.update(expected.fails, expected.not_run, [expected.cannot] if expected.cannot else [])
         if expected.cannot is None and expected.passes < 1:
             raise ValueError(f"{name} is listed as passing with no test that passes")
     if used != set(expectations.reasons):
@@ -146,6 +147,34 @@ def unlisted(text: str, tests: Iterable[str]) -> list[str]:
     return lines + [f"{name}: is in the list, but there is no such file" for name in sorted(files - tests)]
 
 
+def tests_below(folder: str, prefix: str = "") -> Iterator[str]:
+    """The names of all test files and packages, as `python -m test` splits them."""
+    for entry in sorted(os.listdir(folder)):
+        stem, extension = os.path.splitext(entry)
+        name = prefix + stem
+        if not stem.startswith("test_") or extension not in ("", ".py"):
+            continue
+        if name in SPLIT_PACKAGES:
+            yield from tests_below(f"{folder}/{entry}", f"{name}.")
+        else:
+            yield name
+
+
+# As in `test.libregrtest.findtests`.
+SPLIT_PACKAGES = {
+    "test_asyncio",
+    "test_concurrent_futures",
+    "test_doctests",
+    "test_future_stmt",
+    "test_gdb",
+    "test_inspect",
+    "test_pydoc",
+    "test_multiprocessing_fork",
+    "test_multiprocessing_forkserver",
+    "test_multiprocessing_spawn",
+}
+
+
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines() or [""]
     return lines[-1]
@@ -178,8 +207,6 @@ def _chosen(arguments: list[str]) -> str | list[str]:
 
 
 def _check(text: str, tests: str, chosen: str | list[str]) -> int:
-    from driver import tests_below
-
     names = [task["name"] for task in tasks(text, chosen)]
     results = _results(names, json.load(sys.stdin))
     lines = unlisted(text, tests_below(tests)) + differences(text, results)
@@ -219,8 +246,6 @@ def _ending(task: dict[str, Any]) -> str:
 
 def _updated(text: str, tests: str, document: dict[str, Any]) -> str:
     """The list as a run of everything has it. What fails newly has the reason `unexplained`, which is refused."""
-    from driver import tests_below
-
     old = parse(text)
     results = {result["name"]: result for result in _results(_names(old, "all"), document)}
     files = {}
@@ -242,7 +267,9 @@ def _seen(before: Expected, report: dict[str, Any]) -> Expected:
     fails: dict[str, set[str]] = {}
     for name, reason in reasons.items():
         fails.setdefault(reason, set()).add(_widest(name, reasons, report["passed"]))
-    return Expected(len(report["passed"]), None, {reason: sorted(names) for reason, names in fails.items()}, before.not_run)
+    return Expected(
+        len(report["passed"]), None, {reason: sorted(names) for reason, names in fails.items()}, before.not_run
+    )
 
 
 def _widest(name: str, reasons: dict[str, str], passed: list[str]) -> str:

@@ -14,9 +14,9 @@ import random
 import sys
 import traceback
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, override
 
 TRACEBACK_CHARS_MAX = 4_000
 SEED = 0
@@ -95,9 +95,7 @@ def _set_up(name: str) -> None:
     os.mkdir(folder)
     os.chdir(folder)
     sys.modules.update({module: StandIn(module) for module in WITH_STAND_INS.get(name, ())})
-    from test import support
-    from test.libregrtest import utils
-    from test.support import os_helper
+    support, utils, os_helper = _of_test("support", "libregrtest.utils", "support.os_helper")
 
     support.record_original_stdout(sys.stdout)
     support.verbose = 0
@@ -118,9 +116,7 @@ def _run_whole_files() -> None:
 
     Here each test shows for itself. Single tests are still skipped.
     """
-    from test import support
-    from test.support import socket_helper, threading_helper
-
+    support, socket_helper, threading_helper = _of_test("support", "support.socket_helper", "support.threading_helper")
     support.requires_working_socket = _not_whole_files(support.requires_working_socket)
     threading_helper.requires_working_threading = _not_whole_files(threading_helper.requires_working_threading)
     socket_helper._bind_nix_socket_error = OSError("no sockets")
@@ -130,6 +126,10 @@ def _run_whole_files() -> None:
         importlib.import_module("test.test_tools")
     finally:
         support.has_subprocess_support = False
+
+
+def _of_test(*names: str) -> list[Any]:
+    return [importlib.import_module(f"test.{name}") for name in names]
 
 
 def _not_whole_files(requires: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,7 +162,7 @@ class Absent:
     def __call__(self, *_args: object, **_kwargs: object) -> NoReturn:
         raise unittest.SkipTest(f"needs {self._name}")
 
-    __bool__ = __enter__ = __eq__ = __index__ = __iter__ = __mro_entries__ = __call__  # type: ignore[assignment]
+    __bool__ = __enter__ = __eq__ = __index__ = __iter__ = __mro_entries__ = __call__
     __add__ = __mul__ = __sub__ = __lt__ = __gt__ = __le__ = __ge__ = __call__
 
 
@@ -192,33 +192,42 @@ class Result(unittest.TestResult):
             test = test.test_case
         return str(test.id()).replace(self._prefix, "")
 
+    @override
     def startTest(self, test: Any) -> None:
         # When the sandbox is ended, this says where.
         print(f"test: {self.name(test)}", file=sys.__stderr__, flush=True)
         super().startTest(test)
 
+    @override
     def addSuccess(self, test: Any) -> None:
         self.passed.add(self.name(test))
 
+    @override
     def addExpectedFailure(self, test: Any, err: Any) -> None:
         self.passed.add(self.name(test))
 
+    @override
     def addUnexpectedSuccess(self, test: Any) -> None:
         self.failed.setdefault(self.name(test), "unexpected success")
 
+    @override
     def addSkip(self, test: Any, reason: str) -> None:
         self.skipped.setdefault(self.name(test), reason)
 
+    @override
     def addFailure(self, test: Any, err: Any) -> None:
         self._failed(test, err)
 
+    @override
     def addError(self, test: Any, err: Any) -> None:
         self._failed(test, err)
 
+    @override
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
         if err is not None:
             self._failed(test, err)
 
+    @override
     def addDuration(self, test: Any, elapsed: float) -> None:
         pass
 
@@ -244,31 +253,3 @@ def _remove(suite: Any, result: Result, not_run: Names) -> None:
             continue
         kept.append(test)
     suite._tests = kept
-
-
-def tests_below(folder: str, prefix: str = "") -> Iterator[str]:
-    """The names of all test files and packages, as `python -m test` splits them."""
-    for entry in sorted(os.listdir(folder)):
-        stem, extension = os.path.splitext(entry)
-        name = prefix + stem
-        if not stem.startswith("test_") or extension not in ("", ".py"):
-            continue
-        if name in SPLIT_PACKAGES:
-            yield from tests_below(f"{folder}/{entry}", f"{name}.")
-        else:
-            yield name
-
-
-# As in `test.libregrtest.findtests`.
-SPLIT_PACKAGES = {
-    "test_asyncio",
-    "test_concurrent_futures",
-    "test_doctests",
-    "test_future_stmt",
-    "test_gdb",
-    "test_inspect",
-    "test_pydoc",
-    "test_multiprocessing_fork",
-    "test_multiprocessing_forkserver",
-    "test_multiprocessing_spawn",
-}
