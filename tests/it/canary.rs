@@ -4,7 +4,7 @@
 use ppwasm_host::{Function, Slot, Task};
 use ppwasm_proto::{Call, LimitKind, Limits, Outcome, TrapCause, Value};
 
-use crate::support::{NOTHING, RunIn, function, on_both_paths, returned, task, value};
+use crate::support::{NOTHING, RunIn, function, on_both_paths, returned, task, task_of, value};
 
 const SOURCE: &str = include_str!("python/canary.py");
 
@@ -36,7 +36,7 @@ fn every_probe_sees_its_canary() {
             .into_iter()
             .filter_map(|name| {
                 let shown = name.to_python_repr();
-                let planting = Task::new(Call::with_args([name])).stdin(&b"canary"[..]);
+                let planting = task_of(Call::with_args([name])).stdin(&b"canary"[..]);
                 let report = slot.report(&plant_one, planting);
                 let Value::List(seen) = value(&report) else {
                     panic!("{shown}")

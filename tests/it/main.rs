@@ -1,9 +1,16 @@
 //! Tests across the crates, on the real guest.
 
+mod bounded;
+mod cache;
 mod canary;
+mod children;
+mod determinism;
+mod images;
 mod limits;
 mod oracle;
 mod random_programs;
 mod regression;
+mod sandbox;
 mod slots;
 mod support;
+mod values;

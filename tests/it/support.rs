@@ -4,7 +4,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ppwasm_host::{Function, Host, Report, Slot, StartPath, Task};
-use ppwasm_proto::{Call, FunctionBundle, LimitKind, Outcome, TrapCause, Value};
+use ppwasm_proto::{Call, FunctionBundle, LimitKind, Limits, Outcome, TrapCause, Value};
 
 /// Both start paths: what holds has to hold on each.
 pub(crate) const PATHS: [StartPath; 2] = [StartPath::Overlay, StartPath::Pooled];
@@ -92,9 +92,18 @@ impl RunIn for &Host {
     }
 }
 
-/// A task with these arguments and defaults for all else.
+/// A task with these arguments and defaults for all else, but one that ends in time when it should hang.
 pub(crate) fn task<T: Into<Value>>(args: impl IntoIterator<Item = T>) -> Task {
-    Task::new(Call::with_args(args))
+    task_of(Call::with_args(args))
+}
+
+/// A task that makes this call, with defaults for all else, but one that ends in time when it should hang.
+pub(crate) fn task_of(call: Call) -> Task {
+    let wall_time_max = Duration::from_secs(60);
+    Task::new(call).limits(Limits {
+        wall_time_max,
+        ..Limits::default()
+    })
 }
 
 /// Nothing to pass: tells the compiler which type the arguments that are not there have.
