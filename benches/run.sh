@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Measures and writes target/bench/report.json: run.sh [--quick] [--only NAME…] [--guest DIR] [--list]
+# README.md says what each figure means.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The dev profile, so that wasmtime is not compiled once more; its dependencies are optimised there.
+cargo build --quiet --locked --workspace
+if [[ " $* " == *" --list "* ]]; then
+    exec target/debug/report "$@"
+fi
+IFS=$'\t' read -r PPWASM_BENCH_NATIVE PPWASM_BENCH_NATIVE_KIND < <(benches/prepare.sh python)
+export PPWASM_BENCH_NATIVE PPWASM_BENCH_NATIVE_KIND
+[[ -n $PPWASM_BENCH_NATIVE ]] || { echo "bench: no Python to compare with" >&2; exit 1; }
+benches/prepare.sh suite >/dev/null
+exec target/debug/report "$@"

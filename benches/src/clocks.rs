@@ -1,0 +1,40 @@
+//! What the kernel counts for the calling thread.
+
+/// CPU time and page faults of a thread so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ThreadCounts {
+    /// Time that the thread computed, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Page faults, those that needed a disk included.
+    pub page_faults: u64,
+}
+
+/// The calling thread's CPU time in nanoseconds.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live timespec that the call fills.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(status, 0, "every Linux has a CPU clock for each thread");
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// The calling thread's counts.
+#[must_use]
+pub fn thread_counts() -> ThreadCounts {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a live rusage that the call fills; all zeros is a valid one.
+    let usage = unsafe {
+        let status = libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        assert_eq!(status, 0, "every Linux counts for each thread");
+        usage.assume_init()
+    };
+    ThreadCounts {
+        cpu_ns: thread_cpu_ns(),
+        page_faults: u64::try_from(usage.ru_minflt + usage.ru_majflt).unwrap_or(0),
+    }
+}
