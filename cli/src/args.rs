@@ -131,7 +131,7 @@ pub(crate) struct Submit {
     pub job_id: Option<ppwasm_proto::JobId>,
 
     /// Run so many tasks at a time, 1 to 1024 [default: one per core]
-    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", help_heading = "Tasks", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub slots: Option<u16>,
 
     /// Memory of a task, 64MiB to 4GiB [default: 512MiB]

@@ -208,6 +208,9 @@ pub(crate) struct Running<'a> {
     /// Ended, but not printed: an earlier task has not ended.
     waiting: BTreeMap<u64, Ended>,
     waiting_bytes: usize,
+    /// How many have ended, and the bytes of all their reports.
+    ended: u64,
+    ended_bytes: u64,
     /// The next task to print.
     turn: u64,
     /// The items ran into this.
@@ -246,6 +249,8 @@ impl<'a> Running<'a> {
             started_bytes: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            ended: 0,
+            ended_bytes: 0,
             turn: 0,
             broken: None,
             summary: Summary::default(),
@@ -264,8 +269,9 @@ impl<'a> Running<'a> {
             let Ok(event) = self.events.recv() else { break };
             self.take(event)?;
             self.take_what_is_there()?;
-            self.start_tasks();
+            // What is printed makes room for what is started.
             self.print(printer)?;
+            self.start_tasks();
         }
         self.summary.wall_time = start.elapsed();
         match self.broken {
@@ -281,9 +287,7 @@ impl<'a> Running<'a> {
     fn start_tasks(&mut self) {
         let slots = self.host.slots();
         while self.is_open && self.waiting_bytes < WAITING_BYTES_MAX {
-            let has_room =
-                self.started.len() < STARTED_MAX && self.started_bytes < STARTED_BYTES_MAX;
-            if self.started.len() >= slots && !has_room {
+            if self.started.len() >= slots && !self.has_room(slots) {
                 return;
             }
             match self.items.next() {
@@ -296,6 +300,22 @@ impl<'a> Running<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a task may be started that no slot is free for, so that none waits for this loop.
+    fn has_room(&self, slots: usize) -> bool {
+        let started = self.started.len();
+        let ended = usize::try_from(self.ended).unwrap_or(usize::MAX);
+        // The first ones tell how large the reports of the others may be.
+        let is_known = started < slots.saturating_add(ended);
+        let mean = usize::try_from(self.ended_bytes / self.ended.max(1)).unwrap_or(usize::MAX);
+        let expected = self
+            .waiting_bytes
+            .saturating_add(mean.saturating_mul(started));
+        is_known
+            && started < STARTED_MAX
+            && self.started_bytes < STARTED_BYTES_MAX
+            && expected < WAITING_BYTES_MAX
     }
 
     fn start(&mut self, item: Item) {
@@ -349,7 +369,7 @@ impl<'a> Running<'a> {
 
     fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Ended(ended) => self.ended(*ended),
+            Event::Ended(ended) => self.take_ended(*ended),
             Event::Signal(signal) => {
                 self.summary.signal = Some(signal);
                 self.cancel_from(0);
@@ -361,7 +381,7 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn take_ended(&mut self, ended: Ended) {
         self.progress.ended();
         if let Some(started) = self.started.remove(&ended.number) {
             self.started_bytes -= started.bytes;
@@ -373,6 +393,8 @@ impl<'a> Running<'a> {
             self.cancel_from(ended.number + 1);
         }
         self.waiting_bytes += ended.bytes();
+        self.ended += 1;
+        self.ended_bytes += ended.bytes() as u64;
         self.waiting.insert(ended.number, ended);
     }
 

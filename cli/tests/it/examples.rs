@@ -15,7 +15,11 @@ fn gives_its_answer(example: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{example} failed: {stderr}");
     let expected = std::fs::read_to_string(examples.join(example).join("expected.txt")).unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{example}: {stderr}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        expected,
+        "{example}: {stderr}"
+    );
 }
 
 macro_rules! examples {
@@ -42,7 +46,10 @@ fn pagerank() {
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "pagerank failed: {stderr}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("libc6"), "pagerank: {stderr}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("libc6"),
+        "pagerank: {stderr}"
+    );
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn what_cannot_travel_is_named() {
     run.fails(1, "ppwasm.CannotTravel: result[\"a\"][1] cannot travel: it is an instance of _io.TextIOWrapper");
     Folder::job(JOB)
         .submit(&["job.py:nested"])
-        .says(1, &["ppwasm.CannotTravel: result[0][0]"]);
+        .says(1, &["ppwasm.CannotTravel: result"]);
 }
 
 #[test]

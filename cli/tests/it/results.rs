@@ -1,6 +1,6 @@
 //! Arguments go in, results come out, in order.
 
-use crate::support::{Folder, Running};
+use crate::support::{Folder, Running, finish};
 
 const JOB: &str = "
 import sys
@@ -164,12 +164,29 @@ fn many_tasks_take_no_more_memory_than_some() {
 }
 
 #[test]
+fn a_slow_first_task_holds_up_more_results_than_may_wait() {
+    let source = "
+import time
+def f(x):
+    if x == 0: time.sleep(2)
+    return b'x' * (1 << 20)
+";
+    let folder = Folder::job(source);
+    let line = "\"$0\" submit job.py:f --range 0-299 --real-time --slots 2 | wc -l";
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", line, env!("CARGO_BIN_EXE_ppwasm")])
+        .current_dir(folder.path());
+    finish(shell, b"").prints("300\n");
+}
+
+#[test]
 fn what_functions_print_is_shown_beside_the_results() {
     let folder = Folder::job(JOB);
     let run = folder.submit(&["job.py:talk", "1"]);
-    // Python's buffer decides which of the two comes first.
-    assert!(
-        run.stdout == "1\n" && run.said().contains("out 1\n") && run.said().contains("err 1\n")
+    assert_eq!(
+        (run.stdout.as_str(), run.said().as_str()),
+        ("1\n", "out 1\nerr 1\n")
     );
     let run = folder.submit(&["job.py:talk", "--range", "1-2"]);
     assert_eq!(run.stdout, "1\n2\n");
