@@ -65,7 +65,7 @@ pub(crate) struct Submit {
     #[arg(value_name = "FILE[:FUNC]", value_hint = ValueHint::FilePath)]
     pub target: PathBuf,
 
-    /// Arguments of each call, as JSON where they parse and else as strings; of a script, sys.argv[1:]
+    /// Arguments of each call, as JSON where they parse and else as strings; a script gets them as text
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     pub args: Vec<String>,
 
@@ -126,39 +126,39 @@ pub(crate) struct Submit {
     )]
     pub submit_time: Option<Moment>,
 
-    /// The job's identity, which random streams follow from: 32 hex digits [default: from file and arguments]
+    /// The job's identity, which random streams follow from: 32 hex digits (default: from file and arguments)
     #[arg(long, value_name = "HEX", help_heading = "What tasks see")]
     pub job_id: Option<ppwasm_proto::JobId>,
 
-    /// Run so many tasks at a time, 1 to 1024 [default: one per core]
+    /// Run so many tasks at a time, 1 to 1024 (default: one per core)
     #[arg(long, value_name = "N", help_heading = "Tasks", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub slots: Option<u16>,
 
-    /// Memory of a task, 64MiB to 4GiB [default: 512MiB]
+    /// Memory of a task, 64MiB to 4GiB (default: 512MiB)
     #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
     pub memory: Option<Size>,
 
-    /// Time that a task may take, sleeping included [default: 1h]
+    /// Time that a task may take, sleeping included (default: 1h)
     #[arg(long, value_name = "DURATION", help_heading = "Limits of each task")]
     pub time_limit: Option<Time>,
 
-    /// Time that a task may compute [default: the time limit]
+    /// Time that a task may compute (default: the time limit)
     #[arg(long, value_name = "DURATION", help_heading = "Limits of each task")]
     pub cpu_time_limit: Option<Time>,
 
-    /// Bytes that a task may print, on standard output and error each [default: 16MiB]
+    /// Bytes that a task may print, on standard output and error each (default: 16MiB)
     #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
     pub output_limit: Option<Size>,
 
-    /// Bytes of a task's result or exception [default: 64MiB]
+    /// Bytes of a task's result or exception (default: 64MiB)
     #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
     pub result_limit: Option<Size>,
 
-    /// Bytes that a task may write to files [default: 256MiB]
+    /// Bytes that a task may write to files (default: 256MiB)
     #[arg(long, value_name = "SIZE", help_heading = "Limits of each task")]
     pub scratch: Option<Size>,
 
-    /// Files and directories that a task may make [default: 10000]
+    /// Files and directories that a task may make (default: 10000)
     #[arg(long, value_name = "N", help_heading = "Limits of each task")]
     pub scratch_files: Option<u64>,
 

@@ -277,6 +277,7 @@ impl<'a> Running<'a> {
         match self.broken {
             Some(failure) if self.summary.signal.is_none() => {
                 self.progress.clear();
+                self.summary.first_failure = Some(ExitCode::Usage);
                 printer.end(&self.summary).map_err(closed)?;
                 Err(failure)
             }

@@ -231,6 +231,18 @@ fn a_file_that_does_not_load_is_told_in_it() {
 }
 
 #[test]
+fn items_that_are_wrong_end_the_document_in_good_order() {
+    let folder = Folder::job("def f(x): return x");
+    folder.write("items.json", r#"[1, {"$type": "tuples"}, 3]"#);
+    let run = folder.submit(&["job.py:f", "--from-json", "items.json", "--output", "json"]);
+    let document = document(&run);
+    assert_eq!(
+        (run.code, document["tasks"].as_array().unwrap().len()),
+        (2, 1)
+    );
+}
+
+#[test]
 fn the_schema_refuses_what_is_wrong() {
     let run = Folder::job("def f(): return 1").submit(&["job.py:f", "--output", "json"]);
     let right = document(&run);
