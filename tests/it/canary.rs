@@ -51,6 +51,9 @@ fn every_probe_sees_its_canary() {
     });
 }
 
+/// Whether a call ended as it should.
+type Ended = fn(&Outcome) -> bool;
+
 /// What is seen, and the whole memory, after a call that did `before`.
 fn look_after(slot: &mut Slot, look: &Function, before: &str) -> (Value, String) {
     let report = slot.report(look, looking());
@@ -82,7 +85,7 @@ fn no_canary_is_found_by_the_next_call() {
     let canary = function(SOURCE, "canary");
     // The same probes in another bundle, so another image.
     let other = function(&format!("{SOURCE}\nother = True\n"), "canary");
-    let modes: [(&str, fn(&Outcome) -> bool); 6] = [
+    let modes: [(&str, Ended); 6] = [
         ("return", |outcome| {
             matches!(outcome, Outcome::Succeeded { .. })
         }),

@@ -118,6 +118,33 @@ def compressing():
         zlib.compress(block, 9)
 
 
+def growing_again_and_again():
+    begun()
+    while True:
+        bytes(100 << 20)
+
+
+def host_calls():
+    begun()
+    while True:
+        os.write(1, b"")
+
+
+def random_bytes():
+    begun()
+    while True:
+        os.urandom(4 << 20)
+
+
+def scratch_writes():
+    block = bytes(8 << 20)
+    begun()
+    with open("/tmp/file", "wb", buffering=0) as file:
+        while True:
+            file.seek(0)
+            file.write(block)
+
+
 def sleeping_by_rule():
     begun()
     while True:
@@ -170,7 +197,7 @@ def hard_exit(code):
 def deep_in_c():
     """A recursion that C code makes without asking the interpreter."""
     nested = iter(())
-    for _ in range(200_000):
+    for _ in range(1_000_000):
         nested = itertools.chain(nested)
     return next(nested, None)
 
