@@ -5,7 +5,7 @@ use std::time::Instant;
 use ppwasm_host::{Function, Host, HostError, Slot, StartPath};
 
 use crate::clocks::thread_counts;
-use crate::record::{Better, Record};
+use crate::record::Record;
 use crate::stats::{median, quantile};
 use crate::{Settings, noop, with_guest_stack};
 
@@ -54,16 +54,12 @@ pub fn calls(settings: &Settings) -> anyhow::Result<Vec<Record>> {
         None => std::mem::take(&mut pooled),
     };
     let faults = best.page_faults as f64 / best.times_us.len() as f64;
-    records.push(Record::lower("fresh_call_p50_us", median(&mut best.times_us), "us").reach(50.0));
-    records.push(
-        Record::lower(
-            "fresh_call_p99_us",
-            quantile(&mut best.times_us, 0.99),
-            "us",
-        )
-        .reach(200.0),
-    );
-    records.push(Record::lower("fresh_call_page_faults", faults, "faults").reach(3.0));
+    records.push(Record::new("fresh_call_p50_us", median(&mut best.times_us)));
+    records.push(Record::new(
+        "fresh_call_p99_us",
+        quantile(&mut best.times_us, 0.99),
+    ));
+    records.push(Record::new("fresh_call_page_faults", faults));
     if pooled.times_us.is_empty() {
         for record in &mut records {
             *record = record
@@ -72,16 +68,11 @@ pub fn calls(settings: &Settings) -> anyhow::Result<Vec<Record>> {
         }
     } else {
         let faults = pooled.page_faults as f64 / pooled.times_us.len() as f64;
-        records.push(Record::lower(
+        records.push(Record::new(
             "fresh_call_pooled_p50_us",
             median(&mut pooled.times_us),
-            "us",
         ));
-        records.push(Record::lower(
-            "fresh_call_pooled_page_faults",
-            faults,
-            "faults",
-        ));
+        records.push(Record::new("fresh_call_pooled_page_faults", faults));
     }
     Ok(records)
 }
@@ -117,8 +108,8 @@ pub fn first_call(settings: &Settings) -> anyhow::Result<Vec<Record>> {
     let (mut first, mut later) = with_guest_stack(|| first_and_later(&host, functions))?;
     let (first, later) = (median(&mut first), median(&mut later));
     Ok(vec![
-        Record::higher("first_call_over_later_call", first / later, "ratio").reach(100.0),
-        Record::lower("first_call_us", first, "us").note("bundle, image and one call"),
+        Record::new("first_call_over_later_call", first / later),
+        Record::new("first_call_us", first).note("bundle, image and one call"),
     ])
 }
 
@@ -149,9 +140,8 @@ fn first_and_later(host: &Host, functions: usize) -> anyhow::Result<(Vec<f64>, V
 ///
 /// None yet.
 pub fn same_instance(_settings: &Settings) -> anyhow::Result<Vec<Record>> {
-    let why = "the host has no call for it yet";
-    let mut record = Record::missing("same_instance_call_us", "us", Better::Lower, why);
-    record.baseline = "reach".into();
-    record.baseline_value = Some(4.0);
-    Ok(vec![record])
+    Ok(vec![Record::absent(
+        "same_instance_call_us",
+        "the host has no call for it yet",
+    )])
 }

@@ -4,8 +4,10 @@
 //! benchmarks in the guest, one for each line that it is sent). Criterion measures parts, in `benches/`.
 
 pub mod clocks;
+pub mod figures;
 pub mod footprint;
 pub mod fresh;
+pub mod instructions;
 pub mod noop;
 pub mod programs;
 pub mod record;

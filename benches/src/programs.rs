@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use crate::Settings;
-use crate::record::{Better, Record};
+use crate::record::Record;
 use crate::stats::median;
 
 const JOB: &str = "def f(x):\n    return x + 1\n";
@@ -22,12 +22,7 @@ pub fn first_result(settings: &Settings) -> anyhow::Result<Vec<Record>> {
     let program = settings.checkout.join("target/debug/ppwasm");
     let name = "submit_local_first_result_ms";
     if !program.exists() {
-        return Ok(vec![Record::missing(
-            name,
-            "ms",
-            Better::Lower,
-            "the command line is not built",
-        )]);
+        return Ok(vec![Record::absent(name, "the command line is not built")]);
     }
     let folder = tempfile::tempdir()?;
     let job = folder.path().join("job.py");
@@ -64,15 +59,13 @@ pub fn first_result(settings: &Settings) -> anyhow::Result<Vec<Record>> {
         }
     }
     let mut records = vec![
-        Record::lower(name, median(&mut submits), "ms").reach(150.0),
-        Record::lower("python_start_ms", median(&mut pythons), "ms")
+        Record::new(name, median(&mut submits)),
+        Record::new("python_start_ms", median(&mut pythons))
             .note(format!("{} -c, the same sum", settings.python_kind)),
     ];
     if !twos.is_empty() {
-        records.push(
-            Record::lower("system_python_start_ms", median(&mut twos), "ms")
-                .note("python3 on PATH"),
-        );
+        records
+            .push(Record::new("system_python_start_ms", median(&mut twos)).note("python3 on PATH"));
     }
     Ok(records)
 }

@@ -1,18 +1,10 @@
-//! One figure, and the report that they make up.
+//! One figure, and the table that they make up.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Better {
-    /// Smaller figures.
-    Lower,
-    /// Larger figures.
-    Higher,
-}
+use crate::figures::{Better, FIGURES, Figure};
 
 /// One figure of the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,35 +27,56 @@ pub struct Record {
 }
 
 impl Record {
-    /// A figure that is to be small.
+    /// A figure of [`FIGURES`], compared with the goal if it has one.
+    ///
+    /// # Panics
+    ///
+    /// The table does not have it.
     #[must_use]
-    pub fn lower(name: &'static str, value: f64, unit: &'static str) -> Self {
-        Self::new(name, value, unit, Better::Lower)
-    }
-
-    /// A figure that is to be large.
-    #[must_use]
-    pub fn higher(name: &'static str, value: f64, unit: &'static str) -> Self {
-        Self::new(name, value, unit, Better::Higher)
-    }
-
-    fn new(name: &'static str, value: f64, unit: &'static str, better: Better) -> Self {
-        let baseline = "none".to_owned();
+    pub fn new(name: &str, value: f64) -> Self {
+        let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) else {
+            panic!("FIGURES has no {name}");
+        };
         Self {
-            name,
             value: Some(value),
-            unit,
-            better,
-            baseline,
-            baseline_value: None,
-            note: None,
+            ..Self::missing(figure)
         }
     }
 
-    /// Compares with the project's goal.
+    /// A figure that was not taken.
     #[must_use]
-    pub fn reach(self, value: f64) -> Self {
-        self.against("reach", value)
+    pub fn missing(figure: &Figure) -> Self {
+        let &Figure {
+            name,
+            unit,
+            better,
+            reach,
+        } = figure;
+        let baseline = if reach.is_some() { "reach" } else { "none" };
+        let (value, note) = (None, None);
+        Self {
+            name,
+            value,
+            unit,
+            better,
+            baseline: baseline.to_owned(),
+            baseline_value: reach,
+            note,
+        }
+    }
+
+    /// A figure of [`FIGURES`] that could not be taken, and why.
+    ///
+    /// # Panics
+    ///
+    /// The table does not have it.
+    #[must_use]
+    pub fn absent(name: &str, why: impl Into<String>) -> Self {
+        Self {
+            value: None,
+            ..Self::new(name, 0.0)
+        }
+        .note(why)
     }
 
     /// Compares with another program's figure of the same run.
@@ -79,21 +92,6 @@ impl Record {
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
         self
-    }
-
-    /// A figure that could not be taken, with the reason.
-    #[must_use]
-    pub fn missing(
-        name: &'static str,
-        unit: &'static str,
-        better: Better,
-        why: impl Into<String>,
-    ) -> Self {
-        Self {
-            value: None,
-            ..Self::new(name, 0.0, unit, better)
-        }
-        .note(why)
     }
 
     /// Whether the figure is as good as what it is compared with; none when there is nothing to compare.
@@ -162,48 +160,37 @@ mod tests {
 
     #[test]
     fn a_figure_holds_on_the_better_side_of_its_baseline() {
-        assert_eq!(
-            Record::lower("a", 50.0, "us").reach(50.0).holds(),
-            Some(true)
-        );
-        assert_eq!(
-            Record::lower("a", 50.1, "us").reach(50.0).holds(),
-            Some(false)
-        );
-        assert_eq!(
-            Record::higher("a", 1.8, "ratio").reach(1.8).holds(),
-            Some(true)
-        );
-        assert_eq!(
-            Record::higher("a", 1.7, "ratio").reach(1.8).holds(),
-            Some(false)
-        );
-        assert_eq!(Record::higher("a", 1.7, "ratio").holds(), None);
+        let lower = |value| Record::new("fresh_call_p50_us", value).holds();
+        assert_eq!((lower(50.0), lower(50.1)), (Some(true), Some(false)));
+        let higher = |value| Record::new("fresh_calls_per_s_1_slot", value);
+        assert_eq!(higher(1.0).holds(), None);
+        assert_eq!(higher(1.8).against("peer", 1.8).holds(), Some(true));
+        assert_eq!(higher(1.7).against("peer", 1.8).holds(), Some(false));
     }
 
     #[test]
     fn the_table_has_a_line_for_each_figure() {
-        let records = [
-            Record::lower("fresh_call_p50_us", 19.26, "us").reach(50.0),
-            Record::missing("same_instance_call_us", "us", Better::Lower, "no such call"),
-        ];
+        let records: Vec<_> = FIGURES
+            .iter()
+            .map(Record::missing)
+            .chain([Record::new("fresh_call_p50_us", 19.26).note("so it is")])
+            .collect();
         let table = table(&records);
-        assert_eq!(table.lines().count(), 2);
-        assert!(
-            table.contains("19.26 us      ≤      50.00 yes (reach)"),
-            "{table}"
-        );
-        assert!(
-            table.contains("– us      no such call") || table.contains("no such call"),
-            "{table}"
+        assert_eq!(table.lines().count(), records.len());
+        let last = table.lines().last().unwrap();
+        let words: Vec<_> = last.split_whitespace().collect();
+        assert_eq!(
+            words.join(" "),
+            "fresh_call_p50_us 19.26 us ≤ 50.00 yes (reach) so it is"
         );
     }
 
     #[test]
     fn json_has_the_keys_of_the_format() {
-        let json = serde_json::to_value(Record::lower("a", 1.5, "us").reach(2.0)).unwrap();
+        let json = serde_json::to_value(Record::new("fresh_call_p50_us", 1.5)).unwrap();
         let wanted = serde_json::json!({
-            "name": "a", "value": 1.5, "unit": "us", "better": "lower", "baseline": "reach", "baseline_value": 2.0,
+            "name": "fresh_call_p50_us", "value": 1.5, "unit": "us", "better": "lower", "baseline": "reach",
+            "baseline_value": 50.0,
         });
         assert_eq!(json, wanted);
     }

@@ -2,203 +2,155 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use ppwasm_benches::figures::{FIGURES, GROUPS, Group};
 use ppwasm_benches::record::{Record, table};
-use ppwasm_benches::{Settings, footprint, fresh, programs, slowdown, throughput};
+use ppwasm_benches::{Settings, instructions};
 
-/// Figures that are taken together, because they are interleaved.
-struct Group {
-    names: &'static [&'static str],
-    measure: fn(&Settings) -> anyhow::Result<Vec<Record>>,
-    /// Takes minutes: not in a quick run unless it is named.
-    long: bool,
-}
-
-const GROUPS: [Group; 7] = [
-    Group {
-        names: &[
-            "fresh_call_p50_us",
-            "fresh_call_p99_us",
-            "fresh_call_page_faults",
-            "fresh_call_pooled_p50_us",
-            "fresh_call_pooled_page_faults",
-        ],
-        measure: fresh::calls,
-        long: false,
-    },
-    Group {
-        names: &[
-            "fresh_calls_per_s_1_slot",
-            "fresh_calls_per_s_2_slots",
-            "fresh_calls_per_s_2_slots_over_1_slot",
-            "process_pool_tasks_per_s",
-        ],
-        measure: throughput::calls_per_second,
-        long: false,
-    },
-    Group {
-        names: &["same_instance_call_us"],
-        measure: fresh::same_instance,
-        long: false,
-    },
-    Group {
-        names: &["first_call_over_later_call", "first_call_us"],
-        measure: fresh::first_call,
-        long: false,
-    },
-    Group {
-        names: &["slot_idle_rss_kib"],
-        measure: footprint::idle_slot,
-        long: false,
-    },
-    Group {
-        names: &[
-            "submit_local_first_result_ms",
-            "python_start_ms",
-            "system_python_start_ms",
-        ],
-        measure: programs::first_result,
-        long: false,
-    },
-    Group {
-        names: &["guest_slowdown_geomean"],
-        measure: slowdown::geomean,
-        long: false,
-    },
-];
-
-const FIRST_START: Group = Group {
-    names: &[
-        "first_start_s",
-        "host_start_ms",
-        "guest_module_mib",
-        "guest_library_mib",
-        "artifact_mib",
-        "base_image_mib",
-    ],
-    measure: footprint::first_start,
-    long: true,
-};
-
+#[derive(Default)]
 struct Arguments {
     quick: bool,
     list: bool,
     only: Vec<String>,
     guest: Option<PathBuf>,
     output: Option<PathBuf>,
+    make_calls: Option<usize>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments = arguments()?;
-    let groups = GROUPS.iter().chain([&FIRST_START]);
+    let arguments = Arguments::parse()?;
     if arguments.list {
-        for name in groups.flat_map(|group| group.names) {
-            println!("{name}");
-        }
+        FIGURES
+            .iter()
+            .for_each(|figure| println!("{}", figure.name));
         return Ok(());
     }
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the crate is in a checkout")?
-        .to_owned();
-    let variable = |name: &str| std::env::var(name).ok();
-    let settings = Settings {
-        quick: arguments.quick,
-        guest: arguments.guest,
-        python: variable("PPWASM_BENCH_NATIVE").map_or_else(|| "python3".into(), PathBuf::from),
-        python_kind: variable("PPWASM_BENCH_NATIVE_KIND")
-            .unwrap_or_else(|| "python3 on PATH".into()),
-        checkout,
-    };
+    let settings = arguments.settings()?;
+    if let Some(calls) = arguments.make_calls {
+        return instructions::make_calls(&settings, calls);
+    }
+    eprintln!("load average {}", load_average());
+    let (records, failures) = measure(&arguments, &settings);
+    eprintln!("load average {}", load_average());
+    print!("{}", table(&records));
     let output = arguments
         .output
         .unwrap_or_else(|| settings.checkout.join("target/bench/report.json"));
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    eprintln!(
-        "load average {}",
-        std::fs::read_to_string("/proc/loadavg")
-            .unwrap_or_default()
-            .trim()
-    );
-    let mut records = Vec::new();
-    let mut failures = Vec::new();
-    for group in groups {
-        let named = |name: &&str| arguments.only.iter().any(|wanted| wanted == name);
-        let wanted = if arguments.only.is_empty() {
-            !(group.long && settings.quick)
-        } else {
-            group.names.iter().any(|name| named(name))
-        };
-        if !wanted {
-            continue;
-        }
-        eprintln!("measuring {}", group.names.join(", "));
-        match (group.measure)(&settings) {
-            Ok(found) => records.extend(found),
-            Err(error) => failures.push(format!("{}: {error:#}", group.names.join(", "))),
-        }
-    }
-    let mut json = serde_json::to_string_pretty(&records)?;
-    json.push('\n');
-    std::fs::write(&output, json)
+    let json = serde_json::to_string_pretty(&records)?;
+    std::fs::write(&output, json + "\n")
         .with_context(|| format!("could not write {}", output.display()))?;
-    print!("{}", table(&records));
-    eprintln!(
-        "load average {}",
-        std::fs::read_to_string("/proc/loadavg")
-            .unwrap_or_default()
-            .trim()
+    ensure!(
+        failures.is_empty(),
+        "not measured:\n  {}",
+        failures.join("\n  ")
     );
-    if !failures.is_empty() {
-        bail!("not measured:\n  {}", failures.join("\n  "));
-    }
     Ok(())
 }
 
-fn arguments() -> anyhow::Result<Arguments> {
-    let mut parsed = Arguments {
-        quick: false,
-        list: false,
-        only: Vec::new(),
-        guest: None,
-        output: None,
-    };
-    let mut arguments = std::env::args().skip(1).peekable();
-    while let Some(argument) = arguments.next() {
-        let mut path = || {
-            arguments
-                .next()
-                .map(PathBuf::from)
-                .with_context(|| format!("{argument} needs a path"))
-        };
-        match argument.as_str() {
-            "--quick" => parsed.quick = true,
-            "--list" => parsed.list = true,
-            "--guest" => parsed.guest = Some(path()?),
-            "--output" => parsed.output = Some(path()?),
-            "--only" => {
-                while let Some(name) = arguments.next_if(|next| !next.starts_with("--")) {
-                    parsed.only.push(name);
+/// A record for each figure, taken or not, and what went wrong.
+fn measure(arguments: &Arguments, settings: &Settings) -> (Vec<Record>, Vec<String>) {
+    let mut records: Vec<_> = FIGURES.iter().map(Record::missing).collect();
+    let mut failures = Vec::new();
+    for group in &GROUPS {
+        let note = if arguments.wants(group) {
+            eprintln!("measuring {}", group.names.join(", "));
+            match (group.measure)(settings) {
+                Ok(found) => {
+                    for record in found {
+                        records
+                            .iter_mut()
+                            .filter(|known| known.name == record.name)
+                            .for_each(|known| *known = record.clone());
+                    }
+                    "not to be had here".to_owned()
+                }
+                Err(error) => {
+                    failures.push(format!("{}: {error:#}", group.names.join(", ")));
+                    format!("failed: {error:#}")
                 }
             }
-            other => bail!(
-                "unknown argument {other}; there are --quick, --only NAME…, --list, --guest DIR, --output FILE"
-            ),
+        } else {
+            "not asked for".to_owned()
+        };
+        for record in records
+            .iter_mut()
+            .filter(|record| group.names.contains(&record.name))
+        {
+            if record.value.is_none() && record.note.is_none() {
+                record.note = Some(note.clone());
+            }
         }
     }
-    let known: Vec<_> = GROUPS
-        .iter()
-        .chain([&FIRST_START])
-        .flat_map(|group| group.names)
-        .collect();
-    if let Some(unknown) = parsed
-        .only
-        .iter()
-        .find(|name| !known.iter().any(|known| known == name))
-    {
-        bail!("no figure {unknown}; --list shows them");
+    (records, failures)
+}
+
+fn load_average() -> String {
+    std::fs::read_to_string("/proc/loadavg")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+impl Arguments {
+    fn parse() -> anyhow::Result<Self> {
+        let mut parsed = Self::default();
+        let mut arguments = std::env::args().skip(1).peekable();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} needs a value"))
+            };
+            match argument.as_str() {
+                "--quick" => parsed.quick = true,
+                "--list" => parsed.list = true,
+                "--guest" => parsed.guest = Some(value()?.into()),
+                "--output" => parsed.output = Some(value()?.into()),
+                "--make-calls" => parsed.make_calls = Some(value()?.parse()?),
+                "--only" => {
+                    while let Some(name) = arguments.next_if(|next| !next.starts_with("--")) {
+                        parsed.only.push(name);
+                    }
+                }
+                other => bail!(
+                    "unknown argument {other}; there are --quick, --only NAME…, --list, --guest DIR, --output FILE"
+                ),
+            }
+        }
+        let is_known =
+            |wanted: &&String| FIGURES.iter().any(|figure| figure.name == wanted.as_str());
+        if let Some(unknown) = parsed.only.iter().find(|wanted| !is_known(wanted)) {
+            bail!("no figure {unknown}; --list shows them");
+        }
+        Ok(parsed)
     }
-    Ok(parsed)
+
+    fn wants(&self, group: &Group) -> bool {
+        if self.only.is_empty() {
+            return !(group.long && self.quick);
+        }
+        group
+            .names
+            .iter()
+            .any(|name| self.only.iter().any(|wanted| wanted == name))
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let variable = |name: &str| std::env::var(name).ok();
+        Ok(Settings {
+            quick: self.quick,
+            guest: self.guest.clone(),
+            python: variable("PPWASM_BENCH_NATIVE").map_or_else(|| "python3".into(), PathBuf::from),
+            python_kind: variable("PPWASM_BENCH_NATIVE_KIND")
+                .unwrap_or_else(|| "python3 on PATH".into()),
+            checkout: crate_folder
+                .parent()
+                .context("the crate is in a checkout")?
+                .to_owned(),
+        })
+    }
 }
