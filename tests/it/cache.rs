@@ -162,13 +162,7 @@ fn a_base_image_that_does_not_hold_is_made_anew() {
     edited[40] ^= 1;
     let mut other_version = original.clone();
     other_version[6] = 9;
-    for spoilt in [
-        edited,
-        other_version,
-        original[..1000].to_vec(),
-        Vec::new(),
-        b"garbage".to_vec(),
-    ] {
+    for spoilt in [edited, other_version, original[..1000].to_vec()] {
         fs::write(&image, spoilt).expect("writes");
         let (steps, host) = works(Host::builder().cache(cache.path()));
         assert_eq!(steps, [Step::StartingInterpreter]);

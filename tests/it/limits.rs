@@ -76,7 +76,7 @@ impl Late {
     }
 
     #[track_caller]
-    fn is_none(self) {
+    fn assert_none(self) {
         assert!(self.0.is_empty(), "{}", self.0.join("; "));
     }
 }
@@ -110,7 +110,7 @@ fn a_call_that_spins_ends_at_its_wall_time_limit() {
                     .expect("not before its limit")
             });
         }
-        late.is_none();
+        late.assert_none();
     });
 }
 
@@ -138,7 +138,7 @@ fn a_call_that_sleeps_ends_at_its_wall_time_limit() {
                     .expect("not before its limit")
             });
         }
-        late.is_none();
+        late.assert_none();
     });
 }
 
@@ -176,7 +176,7 @@ fn a_call_that_computes_ends_at_its_cpu_time_limit() {
             });
             assert_sound(slot, &add, name);
         }
-        late.is_none();
+        late.assert_none();
     });
 }
 
@@ -257,7 +257,7 @@ fn a_call_that_runs_or_sleeps_ends_when_it_is_cancelled() {
                 after
             });
         }
-        late.is_none();
+        late.assert_none();
     });
 }
 
