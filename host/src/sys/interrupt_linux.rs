@@ -3,12 +3,14 @@
 //! A signal is sent to the thread that runs the guest. If its handler finds the thread inside the body
 //! of one of the guest's functions, it lets the thread go on at the guest's function that only traps
 //! (`ppwasm_trap`): the engine then unwinds exactly as if the interrupted instruction had trapped, as
-//! any load may. Anywhere else (the host, the engine's trampolines, the kernel) the handler does
-//! nothing, and the sender tries again at its next tick.
+//! any load may. Anywhere else (the host, the engine's trampolines, the kernel) it makes the return into
+//! guest code go there: it replaces the return addresses on the thread's stack that lie in guest functions.
+//! So a guest that spends its time in the engine's `memory.copy` or in system calls ends when the one that
+//! runs is done. The sender repeats itself at each tick until the guest has ended.
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Whether guests can be stopped this way here; else the engine's epochs are compiled in.
@@ -28,7 +30,15 @@ pub(crate) struct CodeMap {
 pub(crate) struct StopFlag {
     reason: AtomicU8,
     code: Arc<CodeMap>,
+    /// Where on the thread's stack the host entered the guest: its frames lie below.
+    entered_at: AtomicUsize,
+    /// Where that stack ends, so that the handler can tell it from the one that signals are handled on.
+    stack_lowest: AtomicUsize,
 }
+
+/// Return addresses into guest code that are replaced at a time. The innermost one is what counts; above
+/// it lie those of outer guest frames, below it at most what dead slots of the host's few frames still hold.
+const RETURNS_REPLACED_MAX: u32 = 64;
 
 thread_local! {
     /// The flag of the guest that runs on this thread. Without a destructor and initialised at compile
@@ -84,6 +94,8 @@ impl StopFlag {
         Ok(Self {
             reason: AtomicU8::new(0),
             code,
+            entered_at: AtomicUsize::new(0),
+            stack_lowest: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -98,6 +110,11 @@ impl StopFlag {
 
     /// Says that the guest whose flag this is runs on this thread, until the returned value is dropped.
     pub(crate) fn enter(&self) -> Entered<'_> {
+        let here = 0usize;
+        self.entered_at
+            .store(&raw const here as usize, Ordering::Release);
+        let lowest = super::linux::thread_stack_lowest().unwrap_or(usize::MAX);
+        self.stack_lowest.store(lowest, Ordering::Release);
         CURRENT.set(std::ptr::from_ref(self));
         Entered(self)
     }
@@ -166,31 +183,77 @@ extern "C" fn on_signal(
         return;
     }
     // SAFETY: the kernel passes the interrupted thread's context to a SA_SIGINFO handler.
-    let place = unsafe { program_counter(context.cast()) };
+    let (place, stack) = unsafe { registers(context.cast()) };
     // SAFETY: `place` points into that context.
     unsafe {
         if flag.code.contains(*place as usize) {
             *place = flag.code.trap as _;
+            return;
         }
+    }
+    if stack < flag.stack_lowest.load(Ordering::Acquire)
+        || stack >= flag.entered_at.load(Ordering::Acquire)
+    {
+        // Another signal's handler was interrupted, on a stack of its own. The next tick finds it done.
+        return;
+    }
+    // SAFETY: the stack pointer is on the thread's own stack and the guest was entered further up, so what
+    // lies between is mapped; the handler itself runs on another stack or below.
+    unsafe { replace_returns(&flag.code, stack, flag.entered_at.load(Ordering::Acquire)) };
+}
+
+/// Makes returns into guest functions go to the one that only traps.
+///
+/// A word between `from` and `to` that is an address inside a guest function is such a return address, or dead: the
+/// host keeps no other pointers to guest code on its stack, and a guest's own values, which may be spilled
+/// there, cannot hurt anybody but the guest that is being ended.
+///
+/// # Safety
+///
+/// `from` to `to` has to be mapped stack of the interrupted thread, which is this one.
+unsafe fn replace_returns(code: &CodeMap, from: usize, to: usize) {
+    let mut replaced = 0;
+    let mut at = from.next_multiple_of(size_of::<usize>());
+    while at < to && replaced < RETURNS_REPLACED_MAX {
+        let word = at as *mut usize;
+        // SAFETY: the caller vouches for the range, and `at` is aligned and in it.
+        unsafe {
+            if code.contains(word.read_volatile()) {
+                word.write_volatile(code.trap);
+                replaced += 1;
+            }
+        }
+        at += size_of::<usize>();
     }
 }
 
+/// Where the program counter is kept, and the stack pointer.
 #[cfg(target_arch = "x86_64")]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut libc::greg_t {
+unsafe fn registers(context: *mut libc::ucontext_t) -> (*mut libc::greg_t, usize) {
     // SAFETY: the caller passes a valid context; no reference to it is made.
-    unsafe { &raw mut (*context).uc_mcontext.gregs[libc::REG_RIP as usize] }
+    unsafe {
+        let registers = &raw mut (*context).uc_mcontext.gregs;
+        let stack = (*registers)[libc::REG_RSP as usize] as usize;
+        (&raw mut (*registers)[libc::REG_RIP as usize], stack)
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut u64 {
+unsafe fn registers(context: *mut libc::ucontext_t) -> (*mut u64, usize) {
     // SAFETY: the caller passes a valid context; no reference to it is made.
-    unsafe { &raw mut (*context).uc_mcontext.pc }
+    unsafe {
+        let stack = (*context).uc_mcontext.sp as usize;
+        (&raw mut (*context).uc_mcontext.pc, stack)
+    }
 }
 
 #[cfg(target_arch = "riscv64")]
-unsafe fn program_counter(context: *mut libc::ucontext_t) -> *mut libc::c_ulong {
+unsafe fn registers(context: *mut libc::ucontext_t) -> (*mut libc::c_ulong, usize) {
     // SAFETY: the caller passes a valid context; no reference to it is made.
-    unsafe { &raw mut (*context).uc_mcontext.__gregs[libc::REG_PC] }
+    unsafe {
+        let stack = (*context).uc_mcontext.__gregs[libc::REG_SP] as usize;
+        (&raw mut (*context).uc_mcontext.__gregs[libc::REG_PC], stack)
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +270,18 @@ mod tests {
             .collect();
         assert_eq!(inside, (0..20).chain(50..60).collect::<Vec<_>>());
         assert!(!map.contains(base - 1));
+    }
+
+    #[test]
+    fn returns_into_guest_code_are_replaced_and_nothing_else() {
+        let text = [0u8; 100];
+        let base = text.as_ptr() as usize;
+        let map = CodeMap::new(&text, [(50, 10), (0, 20)].into_iter(), 50);
+        let mut stack = [1, base + 3, base + 30, base + 55, 7];
+        let from = stack.as_mut_ptr() as usize;
+        // SAFETY: the range is the array's.
+        unsafe { replace_returns(&map, from, from + 4 * size_of::<usize>()) };
+        assert_eq!(stack, [1, base + 50, base + 30, base + 50, 7]);
     }
 
     #[test]

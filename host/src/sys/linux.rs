@@ -429,6 +429,19 @@ impl CpuClock {
 
 /// Bytes left on this thread's stack below the caller, when the system can say.
 pub(crate) fn thread_stack_room() -> Option<usize> {
+    let here = 0usize;
+    (&raw const here as usize).checked_sub(thread_stack_lowest()?)
+}
+
+/// The lowest address of this thread's stack, when the system can say.
+pub(crate) fn thread_stack_lowest() -> Option<usize> {
+    thread_local! {
+        static LOWEST: Option<usize> = find_stack_lowest();
+    }
+    LOWEST.with(|lowest| *lowest)
+}
+
+fn find_stack_lowest() -> Option<usize> {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut lowest: *mut libc::c_void = std::ptr::null_mut();
     let mut size = 0usize;
@@ -441,10 +454,6 @@ pub(crate) fn thread_stack_room() -> Option<usize> {
         let found =
             libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut lowest, &raw mut size);
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        if found != 0 {
-            return None;
-        }
+        (found == 0).then_some(lowest as usize)
     }
-    let here = &raw const size as usize;
-    here.checked_sub(lowest as usize)
 }
