@@ -29,7 +29,9 @@ def _write_mark() -> None:
     os.write(2, MARK)
 
 
-def _run(script: str, benchmark: str | None, loops: int, options: list[str], mark: Callable[[], None]) -> dict[str, object]:
+def _run(
+    script: str, benchmark: str | None, loops: int, options: list[str], mark: Callable[[], None]
+) -> dict[str, object]:
     pyperf.plan = pyperf.Plan(benchmark, loops, mark)
     random.seed(1)
     if "--pure-python" in options:
