@@ -138,10 +138,29 @@ fn first_and_later(host: &Host, functions: usize) -> anyhow::Result<(Vec<f64>, V
 ///
 /// # Errors
 ///
-/// None yet.
-pub fn same_instance(_settings: &Settings) -> anyhow::Result<Vec<Record>> {
-    Ok(vec![Record::absent(
+/// No guest runs here, or an answer was wrong.
+pub fn same_instance(settings: &Settings) -> anyhow::Result<Vec<Record>> {
+    let host = settings.host(0)?;
+    let function = noop::load(&host)?;
+    let calls = settings.repetitions(20_000).max(1_000);
+    let mut times = with_guest_stack(|| -> anyhow::Result<Vec<f64>> {
+        let mut slot = host.slot()?;
+        let mut times = Vec::new();
+        for index in 0..calls + WARM_UP_CALLS {
+            let x = i64::try_from(index)?;
+            let (task, answer) = (noop::task(x).keep_instance(true), noop::answer(x)?);
+            let started = Instant::now();
+            let report = slot.run(&function, task)?;
+            let time = started.elapsed();
+            noop::check(&report, &answer)?;
+            if index >= WARM_UP_CALLS {
+                times.push(time.as_secs_f64() * 1e6);
+            }
+        }
+        Ok(times)
+    })?;
+    Ok(vec![Record::new(
         "same_instance_call_us",
-        "the host has no call for it yet",
+        median(&mut times),
     )])
 }

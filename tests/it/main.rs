@@ -6,6 +6,7 @@ mod canary;
 mod children;
 mod determinism;
 mod images;
+mod kept;
 mod limits;
 mod oracle;
 mod random_programs;
