@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn exports_are_found_by_name() {
-        let module = b"\0asm\x01\0\0\0\x07\x0b\x02\x01a\x02\x00\x03abc\x00\x85\x01";
+        let module = b"\0asm\x01\0\0\0\x07\x0c\x02\x01a\x02\x00\x03abc\x00\x85\x01";
         assert_eq!(exported_function(module, "abc"), Some(133));
         assert_eq!(exported_function(module, "a"), None);
         for end in 0..module.len() {
