@@ -14,7 +14,7 @@ demo: build ## Runs a job over all cores of this machine and shows its result
 
 test: build ## Passes the tests
 	@examples/prepare-inputs.sh
-	@cargo test --workspace --locked
+	@cargo test --workspace --locked --no-fail-fast
 
 build: setup ## Builds guest and command line, side by side
 	@xtask/build.sh $(GUEST)
