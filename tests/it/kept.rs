@@ -16,11 +16,11 @@ fn call(slot: &mut Slot, function: &Function, job: u8, keep: bool, x: i64) -> (u
     let task = Task::new(Call::with_args([x]))
         .identity(identity)
         .keep_instance(keep);
-    let report = slot.run(function, task).unwrap();
+    let report = slot.run(function, task).expect("the host runs it");
     let Outcome::Succeeded { value } = report.outcome else {
         panic!("{:?}", report.outcome);
     };
-    let Value::List(items) = value.decode().unwrap() else {
+    let Value::List(items) = value.decode().expect("a value") else {
         panic!("not a list");
     };
     let [Value::List(seen), Value::Str(file)] = items.as_slice() else {
