@@ -31,6 +31,8 @@ VALGRIND = [
     "--cachegrind-out-file=/dev/null",
     "--trace-children=yes",
 ]
+# Benchmarks whose single loop takes longer are run three times at most.
+LONG_RUN_NS = 500e6
 # One loop of these takes so long that counting its instructions takes minutes.
 TOO_LONG_TO_COUNT = (
     *(
@@ -345,10 +347,11 @@ def _sides(
 
 
 def _compare(benchmark: Benchmark, native: Native, before: Side, after: Side, options: argparse.Namespace) -> Row:
-    loops = _calibrated(benchmark, native, options.target_ms * 1e6)
+    loops, cost = _calibrated(benchmark, native, options.target_ms * 1e6)
+    rounds = min(options.rounds, 3) if cost > LONG_RUN_NS else options.rounds
     befores, afters, ratios = [], [], []
     different: set[str] = set()
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         one = before.run(benchmark, loops)
         other = after.run(benchmark, loops)
         different |= {name for name, _ in one.fingerprint.items() ^ other.fingerprint.items()}
@@ -365,14 +368,15 @@ def _compare(benchmark: Benchmark, native: Native, before: Side, after: Side, op
     )
 
 
-def _calibrated(benchmark: Benchmark, native: Native, target_ns: float) -> int:
-    """Loops for which the native interpreter takes about `target_ns`."""
+def _calibrated(benchmark: Benchmark, native: Native, target_ns: float) -> tuple[int, float]:
+    """Loops for which the native interpreter takes about `target_ns`, and what it will take."""
     loops = 1
     while True:
         cost = native.run(benchmark, loops).cost
         if cost >= target_ns / 10 or loops >= 1_000_000:
             # A power of two, so that the next run measures the same.
-            return 1 << max(0, round(math.log2(loops * target_ns / cost)))
+            chosen = 1 << max(0, round(math.log2(loops * target_ns / cost)))
+            return chosen, cost * chosen / loops
         loops *= 10 if cost < target_ns / 100 else 4
 
 
