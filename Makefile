@@ -14,7 +14,8 @@ demo: build ## Runs a job over all cores of this machine and shows its result
 
 test: build ## Passes the tests
 	@examples/prepare-inputs.sh
-	@cargo test --workspace --locked --no-fail-fast
+	@cargo test --workspace --locked --no-fail-fast --doc
+	@cargo test --workspace --locked --no-fail-fast --lib --bins --tests --examples
 
 build: setup ## Builds guest and command line, side by side
 	@xtask/build.sh $(GUEST)
