@@ -159,6 +159,9 @@ pub enum HostError {
     /// The host is being dropped.
     #[error("the host has stopped")]
     Stopped,
+    /// A panic while the call ran: a bug of the host, or of a [`Sink`](crate::wasi::Sink) that the task was given. The slot goes on.
+    #[error("the host met a bug of its own while the call ran")]
+    Panicked,
 }
 
 /// Why a function bundle did not become a function.

@@ -31,6 +31,9 @@ pub const SLOTS_MAX: usize = 1024;
 ///
 /// Making one opens the guest; the first time on a machine that takes seconds, because the guest is
 /// compiled for it. A host may be shared between threads.
+///
+/// Dropping a host ends the calls that wait with [`HostError::Stopped`] and waits for those that run: cancel them first if that
+/// is not wanted.
 pub struct Host {
     base: Arc<Base>,
     start_path: StartPath,

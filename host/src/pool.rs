@@ -46,6 +46,8 @@ struct Queue {
     wanted: usize,
     /// How many threads there are.
     threads: usize,
+    /// How many of them wait for a call. Waking nobody is a system call too, and as dear as queueing.
+    idle: usize,
 }
 
 struct Queued {
@@ -95,6 +97,7 @@ impl Pool {
             next: 0,
             wanted: 0,
             threads: 0,
+            idle: 0,
         };
         let shared = Arc::new(Shared {
             base,
@@ -182,8 +185,11 @@ impl Pool {
             task,
             done,
         });
+        let somebody_waits = queue.idle > 0;
         drop(queue);
-        self.shared.changed.notify_one();
+        if somebody_waits {
+            self.shared.changed.notify_one();
+        }
         (cancel, number)
     }
 }
@@ -218,11 +224,7 @@ impl Shared {
 
     /// A slot's thread: until there are more threads than slots wanted.
     fn serve(&self) {
-        let mut slot = Slot::new(
-            Arc::clone(&self.base),
-            Arc::clone(&self.watchdog),
-            self.start_path,
-        );
+        let mut slot = self.slot();
         while let Some(Queued {
             function,
             task,
@@ -230,15 +232,28 @@ impl Shared {
             ..
         }) = self.next()
         {
-            let report = match &mut slot {
+            let run = || match &mut slot {
                 Ok(slot) => slot.run(&function, task),
                 Err(error) => Err(HostError::NoSlot {
                     reason: error.to_string(),
                 }),
             };
+            // A bug of ours costs the call that met it, and the sandbox it was in: not the slot.
+            let report = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                slot = self.slot();
+                Err(HostError::Panicked)
+            });
             // What the caller does with the report is not the slot's concern: it goes on.
             let _ = catch_unwind(AssertUnwindSafe(|| done(report)));
         }
+    }
+
+    fn slot(&self) -> Result<Slot, HostError> {
+        Slot::new(
+            Arc::clone(&self.base),
+            Arc::clone(&self.watchdog),
+            self.start_path,
+        )
     }
 
     fn next(&self) -> Option<Queued> {
@@ -252,10 +267,12 @@ impl Shared {
             if let Some(queued) = queue.waiting.pop_front() {
                 return Some(queued);
             }
+            queue.idle += 1;
             queue = self
                 .changed
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
     }
 }

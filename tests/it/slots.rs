@@ -244,6 +244,24 @@ fn a_slot_goes_on_when_a_callback_panics() {
     assert_eq!((&host).call(&double, [4]), "8");
 }
 
+/// A panic while the call runs, here of its sink, on both start paths: the call is told, the next one runs.
+#[test]
+fn a_slot_goes_on_when_a_call_panics() {
+    for path in PATHS {
+        let host = Host::builder()
+            .slots(1)
+            .start_path(path)
+            .build()
+            .expect("a host");
+        let says = function_on(&host, "def says():\n    print('x', flush=True)\n", "says");
+        let panics = task(NOTHING).output_sink(Box::new(|_, _| panic!("a test's sink")));
+        let end = host.start(&says, panics).wait();
+        assert!(matches!(end, Err(HostError::Panicked)), "{end:?}");
+        let report = host.run(&says, task(NOTHING)).expect("the slot goes on");
+        assert_eq!(report.stdout, b"x\n");
+    }
+}
+
 #[test]
 fn a_slot_moves_between_threads() {
     let double = function(DOUBLE, "double");
