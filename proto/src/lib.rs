@@ -45,6 +45,7 @@ mod call;
 mod cbor;
 mod digest;
 mod digits;
+pub mod fabric;
 mod identity;
 pub mod json;
 mod limits;
