@@ -90,6 +90,9 @@ pub(crate) struct Watchdog {
 
 struct Shared {
     running: AtomicUsize,
+    /// Whether the thread sleeps until it is woken, and not only until its next tick. Waking it is a system call
+    /// and a switch of threads, as dear as a whole short call: it happens only when this is set.
+    parked: AtomicBool,
     watches: Mutex<Vec<Weak<Watch>>>,
     engines: Mutex<Vec<Engine>>,
     stop: AtomicBool,
@@ -99,6 +102,7 @@ impl Watchdog {
     pub(crate) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             running: AtomicUsize::new(0),
+            parked: AtomicBool::new(false),
             watches: Mutex::default(),
             engines: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -144,7 +148,10 @@ impl Watchdog {
         deadlines: &Deadlines,
         guest: impl FnOnce() -> T,
     ) -> (T, Option<Interrupt>) {
-        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0
+        // In one order with the watchdog's own two steps before it parks: one of the two sees the other.
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.shared.parked.load(Ordering::SeqCst)
+            && self.shared.parked.swap(false, Ordering::SeqCst)
             && let Some(thread) = &self.thread
         {
             thread.thread().unpark();
@@ -202,7 +209,15 @@ impl Shared {
                 idle_ticks += 1;
             }
             if idle_ticks > IDLE_TICKS_BEFORE_PARKING {
-                std::thread::park();
+                self.parked.store(true, Ordering::SeqCst);
+                // Parking may end for no reason, and so may a look that comes too early.
+                while self.running.load(Ordering::SeqCst) == 0
+                    && self.parked.load(Ordering::SeqCst)
+                    && !self.stop.load(Ordering::Acquire)
+                {
+                    std::thread::park();
+                }
+                self.parked.store(false, Ordering::SeqCst);
                 idle_ticks = 0;
             } else {
                 std::thread::park_timeout(TICK);
