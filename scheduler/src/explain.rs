@@ -1,0 +1,331 @@
+//! Why a task does not run, from the same state and the same scoring by which it would be granted.
+
+use ppwasm_proto::fabric::{SessionId, WorkerId};
+use ppwasm_proto::{Attempt, JobId, TaskId};
+
+use crate::fleet::{SPEED_ONE, Worker};
+use crate::job::{Job, Place, Touched};
+use crate::placement::{self, Cost};
+use crate::record::{DrainReason, JobEnd, OutcomeKind};
+use crate::scheduler::Scheduler;
+use crate::time::{Micros, Timestamp};
+
+/// Workers that an explanation lists.
+const WORKERS_LISTED_MAX: usize = 8;
+
+/// Where a task stands and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// There is no such job.
+    UnknownJob,
+    /// The job has fewer tasks, so far.
+    NotAdded {
+        /// How many.
+        tasks: u64,
+        /// No more will come.
+        is_closed: bool,
+    },
+    /// The task has ended.
+    Ended {
+        /// How.
+        outcome: OutcomeKind,
+    },
+    /// The job has ended before the task could.
+    JobEnded {
+        /// How.
+        how: JobEnd,
+    },
+    /// The function's image is being made.
+    WaitsForImage,
+    /// It may be with a worker that was there before the coordinator's restart.
+    WaitsForWorkersToComeBack {
+        /// Until then at the latest.
+        until: Timestamp,
+        /// These.
+        awaited: Vec<WorkerId>,
+    },
+    /// Attempts were lost; it is tried again in a while.
+    BackingOff {
+        /// Then.
+        until: Timestamp,
+        /// Lost attempts.
+        lost: u32,
+    },
+    /// Workers died of it, or of what ran beside it: it waits for a worker to be empty.
+    WaitsToRunAlone {
+        /// How often.
+        suspicions: u32,
+    },
+    /// Workers have it.
+    Leased {
+        /// The attempts.
+        attempts: Vec<LeasedTo>,
+    },
+    /// It is its turn when it has a worker.
+    Queued {
+        /// Tasks of its job that go first.
+        ahead_in_job: u64,
+        /// Ready tasks of all jobs.
+        ready: u64,
+        /// What speaks for or against each worker, the best first.
+        workers: Vec<Candidate>,
+        /// Workers beyond those listed.
+        more_workers: u64,
+    },
+}
+
+/// An attempt that a worker has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedTo {
+    /// Who.
+    pub worker: WorkerId,
+    /// Which.
+    pub attempt: Attempt,
+    /// Since when.
+    pub since: Timestamp,
+    /// It occupies a slot, by the worker's last report.
+    pub is_running: bool,
+    /// Leases that the worker got before and still has.
+    pub ahead: u64,
+}
+
+/// A worker as the task's next place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who.
+    pub worker: WorkerId,
+    /// When the task would end there.
+    pub cost: Cost,
+    /// Why it gets nothing now.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a worker is not given a task now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It has no session.
+    Away,
+    /// It is drained.
+    Drained(DrainReason),
+    /// It is about to leave.
+    Draining,
+    /// It has no slots.
+    NoSlots,
+    /// It failed, and is left alone for a while.
+    LeftAlone {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// It runs one task alone, or is about to.
+    RunsAlone,
+    /// It has as much as it takes, or as it is given ahead.
+    Full,
+    /// It failed this task before and there are others.
+    FailedIt,
+    /// The others would have done everything before it had done this.
+    TooSlow,
+}
+
+/// A worker as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Who.
+    pub worker: WorkerId,
+    /// Target and CPU profile, as it says.
+    pub label: Box<str>,
+    /// Its session, while it has one.
+    pub session: Option<SessionId>,
+    /// Its slots.
+    pub slots: u32,
+    /// Leases that occupy it.
+    pub leases: u32,
+    /// Measured speed in percent of the average.
+    pub speed_percent: u64,
+    /// Average run time of what it ran.
+    pub run_time: Option<Micros>,
+    /// Why it gets nothing now.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// A job as it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// Tasks added so far.
+    pub tasks: u64,
+    /// No more will come.
+    pub is_closed: bool,
+    /// Those that have ended with an outcome of their own.
+    pub ended: u64,
+    /// Those of them that did not succeed.
+    pub failed: u64,
+    /// Those that workers have.
+    pub leased: u64,
+    /// How the job ended.
+    pub end: Option<JobEnd>,
+    /// Average run time of its tasks.
+    pub run_time: Option<Micros>,
+}
+
+impl Scheduler {
+    /// Why a task does not run, or what became of it.
+    pub fn explain(&self, job: JobId, task: TaskId) -> Explanation {
+        let Some((_, job)) = self.find_job(job) else {
+            return Explanation::UnknownJob;
+        };
+        let task = task.0;
+        if task >= job.count {
+            return Explanation::NotAdded {
+                tasks: job.count,
+                is_closed: job.is_closed,
+            };
+        }
+        if job.ended.contains(task) {
+            let failed = job.failed.get(&task).map(|failed| failed.outcome);
+            let outcome = failed.unwrap_or(OutcomeKind::Succeeded);
+            return Explanation::Ended { outcome };
+        }
+        if let Some(how) = job.end {
+            return Explanation::JobEnded { how };
+        }
+        let touched = job.touched.get(&task);
+        let place = touched.map_or(Place::Ready, |touched| touched.place);
+        match (place, touched) {
+            (Place::Leased, Some(touched)) => self.explain_leased(touched),
+            (Place::Withheld, _) if self.restart.is_some() => self.explain_withheld(),
+            (Place::BackingOff(until), Some(touched)) => Explanation::BackingOff {
+                until,
+                lost: u32::try_from(touched.losses.len()).unwrap_or(u32::MAX),
+            },
+            (Place::Alone, Some(touched)) => Explanation::WaitsToRunAlone {
+                suspicions: touched.suspicions(),
+            },
+            _ => self.explain_queued(job, task, touched),
+        }
+    }
+
+    fn explain_leased(&self, touched: &Touched) -> Explanation {
+        let attempts = touched.leases.iter().filter_map(|(key, lease)| {
+            let worker = self.fleet.workers.get(&key)?;
+            let held = worker.leases.get(&lease)?;
+            Some(LeasedTo {
+                worker: worker.id.clone(),
+                attempt: held.attempt,
+                since: held.granted,
+                is_running: held.is_running,
+                ahead: worker.leases.range(..lease).count() as u64,
+            })
+        });
+        Explanation::Leased {
+            attempts: attempts.collect(),
+        }
+    }
+
+    fn explain_withheld(&self) -> Explanation {
+        let restart = self.restart.as_ref();
+        Explanation::WaitsForWorkersToComeBack {
+            until: restart.map_or(self.now, |restart| restart.until),
+            awaited: restart
+                .into_iter()
+                .flat_map(|restart| restart.awaited.iter().take(WORKERS_LISTED_MAX).cloned())
+                .collect(),
+        }
+    }
+
+    fn explain_queued(&self, job: &Job, task: u64, touched: Option<&Touched>) -> Explanation {
+        let function = self.functions.get(&job.spec.function);
+        if !function.is_some_and(|function| function.is_ready) {
+            return Explanation::WaitsForImage;
+        }
+        let run_time = job.run_time.or(self.config.run_time_guess);
+        let workers = self.fleet.workers.iter().map(|(worker_key, worker)| {
+            let has_image = function.is_some_and(|known| known.holders.contains(worker_key));
+            let cost = placement::cost(worker, run_time, has_image, &self.config);
+            let has_failed_it = touched.is_some_and(|touched| {
+                touched.failed_at.contains(worker_key) && self.fleet.has_other_than(*worker_key)
+            });
+            let obstacle = self.obstacle(worker).or_else(|| {
+                if has_failed_it {
+                    Some(Obstacle::FailedIt)
+                } else if self.would_delay_the_end(job, *worker_key) {
+                    Some(Obstacle::TooSlow)
+                } else {
+                    None
+                }
+            });
+            let worker = worker.id.clone();
+            Candidate {
+                worker,
+                cost,
+                obstacle,
+            }
+        });
+        let mut workers: Vec<Candidate> = workers.collect();
+        workers.sort_by_key(|candidate| {
+            let obstacle = candidate.obstacle.is_some();
+            (obstacle, candidate.cost.total(), candidate.worker.clone())
+        });
+        let more_workers = workers.len().saturating_sub(WORKERS_LISTED_MAX) as u64;
+        workers.truncate(WORKERS_LISTED_MAX);
+        let returned = job.ready.range(..task).count() as u64;
+        let fresh = task.saturating_sub(job.next_fresh);
+        Explanation::Queued {
+            ahead_in_job: returned + fresh,
+            ready: self.queue.ready_tasks,
+            workers,
+            more_workers,
+        }
+    }
+
+    fn obstacle(&self, worker: &Worker) -> Option<Obstacle> {
+        if worker.session.is_none() {
+            Some(Obstacle::Away)
+        } else if let Some(why) = worker.drained {
+            Some(Obstacle::Drained(why))
+        } else if worker.is_draining {
+            Some(Obstacle::Draining)
+        } else if worker.usable_slots() == 0 {
+            Some(Obstacle::NoSlots)
+        } else if worker.blocked_until > self.now {
+            let until = worker.blocked_until;
+            Some(Obstacle::LeftAlone { until })
+        } else if worker.reserved.is_some() || worker.alone.is_some() {
+            Some(Obstacle::RunsAlone)
+        } else if !worker.is_free() {
+            Some(Obstacle::Full)
+        } else {
+            None
+        }
+    }
+
+    /// Every worker that is known, by name.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        let workers = self.fleet.by_id.values();
+        let workers = workers.filter_map(|key| self.fleet.workers.get(key));
+        let view = |worker: &Worker| WorkerView {
+            worker: worker.id.clone(),
+            label: worker.label.clone(),
+            session: worker.session,
+            slots: worker.slots,
+            leases: worker.load(),
+            speed_percent: worker.speed * 100 / SPEED_ONE,
+            run_time: worker.run_time.known(),
+            obstacle: self.obstacle(worker),
+        };
+        workers.map(view).collect()
+    }
+
+    /// How far a job is.
+    pub fn job(&self, job: JobId) -> Option<JobView> {
+        let (_, job) = self.find_job(job)?;
+        let is_leased = |touched: &&Touched| touched.place == Place::Leased;
+        Some(JobView {
+            tasks: job.count,
+            is_closed: job.is_closed,
+            ended: job.ended.len(),
+            failed: job.failed.len() as u64,
+            leased: job.touched.values().filter(is_leased).count() as u64,
+            end: job.end,
+            run_time: job.run_time.known(),
+        })
+    }
+}
