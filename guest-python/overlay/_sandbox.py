@@ -22,7 +22,7 @@ THREADS = "ppwasm: a sandbox has no threads; submit the parts as tasks of a job 
 PIPES = "ppwasm: a sandbox has no pipes, because it has no processes to connect"
 SHARED_MEMORY = "ppwasm: a sandbox has no shared memory, because it has no processes to share it"
 MAPPED_FILES = "ppwasm: a sandbox cannot map files into memory; read them instead"
-USERS = "ppwasm: a sandbox has no users"
+USERS = "ppwasm: a sandbox has one user only"
 TERMINAL = "ppwasm: a sandbox has no terminal"
 LIMITS = "ppwasm: a sandbox's limits are the job's and are set when it is submitted"
 SYSTEM_LOG = "ppwasm: a sandbox has no system log; print instead"
@@ -44,6 +44,22 @@ def absent(module: str, why: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(f"ppwasm: {why}, so there is no {module}", name=module)
 
 
+def descriptor(value: Any) -> int:
+    """The number of an open descriptor, given as such or as an object that has one."""
+    if isinstance(value, int):
+        number: Any = value
+    else:
+        method = getattr(value, "fileno", None)
+        if method is None:
+            raise TypeError("argument must be an int, or have a fileno() method.")
+        number = method()
+        if not isinstance(number, int):
+            raise TypeError("fileno() returned a non-integer")
+    if number < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({number})")
+    return int(number)
+
+
 def install() -> None:
     """Prepares the interpreter; before `threading` is imported, which keeps what it finds in `_thread`."""
     import _thread
@@ -54,7 +70,8 @@ def install() -> None:
     for name, sentence in _REFUSED_CALLS.items():
         setattr(os, name, _refusing(name, sentence))
     for name in ("getuid", "geteuid", "getgid", "getegid"):
-        setattr(os, name, _nameless)
+        setattr(os, name, _users_number)
+    _check_descriptors_of_select()
     # Names that `multiprocessing` needs to be imported.
     os.WNOHANG = 1  # type: ignore[misc]
     os.waitstatus_to_exitcode = _refusing("waitstatus_to_exitcode", PROCESSES)
@@ -66,9 +83,32 @@ def _no_threads(*_args: object, **_kwargs: object) -> NoReturn:
     raise RuntimeError(THREADS)
 
 
-def _nameless() -> int:
-    """The number of the one user, who has no name: `pwd` does not know it, as in many containers."""
-    return 1000
+def _check_descriptors_of_select() -> None:
+    """wasi-libc's `select` says nothing of a closed descriptor, where every other one fails."""
+    import os
+    import select
+
+    selected = select.select
+
+    def checked(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) -> Any:
+        lists = [each if isinstance(each, (list, tuple)) else list(each) for each in (rlist, wlist, xlist)]
+        for each in lists:
+            for one in each:
+                if isinstance(one, int) and one >= 0:
+                    os.fstat(one)
+        return selected(*lists, timeout)
+
+    checked.__name__ = checked.__qualname__ = "select"
+    checked.__doc__ = selected.__doc__
+    select.select = checked
+
+
+USER_NUMBER = 1000
+"""The one user, and the one group; `pwd` and `grp` have the names. The files' owner (`glue/files.c`)."""
+
+
+def _users_number() -> int:
+    return USER_NUMBER
 
 
 # Called as they are. Programs ask with `hasattr` for others before they call them; those are not defined, and
@@ -179,9 +219,34 @@ def _amend_urllib_request(module: Any) -> None:
     module.UnknownHandler.unknown_open = known_open
 
 
+def _amend_hashlib(module: Any) -> None:
+    """What CPython has from OpenSSL only."""
+    import _key_derivation
+
+    module.pbkdf2_hmac = _key_derivation.pbkdf2_hmac
+    module.scrypt = _key_derivation.scrypt
+    module.__all__ += ("pbkdf2_hmac",)
+
+
+def _amend_sysconfig(module: Any) -> None:
+    """The prefix is the root, and `//lib` would be another place than `/lib` wherever somebody compares."""
+    expand_vars = module._expand_vars
+
+    def with_one_root(scheme: str, variables: dict[str, Any] | None) -> dict[str, str]:
+        paths: dict[str, str] = expand_vars(scheme, variables)
+        return {
+            name: path[1:] if path.startswith("//") and not path.startswith("///") else path
+            for name, path in paths.items()
+        }
+
+    module._expand_vars = with_one_root
+
+
 _AMENDMENTS: dict[str, Callable[[Any], None]] = {
     "concurrent.futures.process": _amend_process_pool,
+    "hashlib": _amend_hashlib,
     "multiprocessing.process": _amend_multiprocessing_process,
     "subprocess": _amend_subprocess,
+    "sysconfig": _amend_sysconfig,
     "urllib.request": _amend_urllib_request,
 }

@@ -3,14 +3,15 @@
 import os as _os
 
 from _sandbox import NETWORK as _NETWORK
+from _sandbox import descriptor as _descriptor
 from _sandbox import no_network as _no_network
 
 error = OSError
 timeout = TimeoutError
 has_ipv6 = False
 
-# The values of Linux, which programs have in mind.
-AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6 = 0, 1, 2, 10
+# The values of Linux, which programs have in mind. There is no AF_UNIX: programs look whether it is there.
+AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_RDM, SOCK_SEQPACKET = 1, 2, 3, 4, 5
 SOCK_NONBLOCK, SOCK_CLOEXEC = 0o4000, 0o2000000
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2
@@ -53,8 +54,17 @@ class gaierror(OSError):  # noqa: N801
     """An error of looking up a name."""
 
 
+def _needs_network(name):
+    def method(self, *_args, **_kwargs):
+        raise _no_network()
+
+    method.__name__ = name
+    method.__qualname__ = f"socket.{name}"
+    return method
+
+
 class socket:  # noqa: N801
-    """A socket, which cannot be made."""
+    """A socket, which cannot be made. It has all methods that sockets have: mocks of them are made by looking."""
 
     __slots__ = ()
     family = type = proto = -1
@@ -72,10 +82,13 @@ class socket:  # noqa: N801
     def detach(self):
         return -1
 
-    def sendmsg(self, *_args):
-        raise _no_network()
-
-    recvmsg = sendmsg
+    for _name in (
+        *("_accept", "bind", "connect", "connect_ex", "getblocking", "getpeername", "getsockname", "getsockopt"),
+        *("gettimeout", "listen", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send"),
+        *("sendall", "sendmsg", "sendto", "setblocking", "setsockopt", "settimeout", "shutdown"),
+    ):
+        locals()[_name] = _needs_network(_name)
+    del _name
 
 
 SocketType = socket
@@ -90,18 +103,120 @@ def dup(_fd):
 
 
 def close(fd):
-    _os.close(fd)
+    _os.close(_descriptor(fd))
 
 
-def getaddrinfo(*_args, **_kwargs):
+# Names and addresses: what is known without asking anybody
+
+
+def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+    socket_type, protocol = type, proto
+    if host is None and port is None:
+        raise gaierror(EAI_NONAME, "Name or service not known")
+    if family not in (AF_UNSPEC, AF_INET, AF_INET6):
+        raise gaierror(EAI_FAMILY, "ai_family not supported")
+    address_family, address = _address(_text(host, "getaddrinfo() argument 1"), flags)
+    if family not in (AF_UNSPEC, address_family):
+        raise gaierror(EAI_ADDRFAMILY, "Address family for hostname not supported")
+    kinds = [
+        kind
+        for kind in ((SOCK_STREAM, IPPROTO_TCP), (SOCK_DGRAM, IPPROTO_UDP), (SOCK_RAW, IPPROTO_IP))
+        if socket_type in (0, kind[0]) and (protocol in (0, kind[1]) or kind[0] == SOCK_RAW)
+    ]
+    if not kinds:
+        raise gaierror(EAI_SOCKTYPE, "ai_socktype not supported")
+    number = _port(port, kinds, flags)
+    rest = (0, 0) if address_family == AF_INET6 else ()
+    name = host if flags & AI_CANONNAME and host is not None else ""
+    return [
+        (address_family, kind, protocol if kind == SOCK_RAW else of_kind, name, (address, number, *rest))
+        for kind, of_kind in kinds
+    ]
+
+
+def _text(host, what):
+    if host is None or isinstance(host, str):
+        return host
+    if isinstance(host, (bytes, bytearray)):
+        return bytes(host).decode("ascii")
+    raise TypeError(f"{what} must be string or None")
+
+
+def _address(host, flags=0):
+    """The family and the address of a name that needs no network."""
+    if host is None:
+        return AF_INET, "0.0.0.0" if flags & AI_PASSIVE else "127.0.0.1"
+    try:
+        return AF_INET, inet_ntoa(inet_aton(host))
+    except OSError:
+        pass
+    if ":" in host:
+        try:
+            return AF_INET6, inet_ntop(AF_INET6, inet_pton(AF_INET6, host.partition("%")[0]))
+        except OSError:
+            pass
+    if flags & AI_NUMERICHOST:
+        raise gaierror(EAI_NONAME, "Name or service not known")
+    if host.rstrip(".").lower() == "localhost":
+        return AF_INET, "127.0.0.1"
     raise gaierror(EAI_FAIL, _NETWORK)
 
 
-getnameinfo = gethostbyname = gethostbyname_ex = getaddrinfo
+def _port(port, kinds, flags):
+    if port is None:
+        return 0
+    if isinstance(port, int):
+        return port & 0xFFFF
+    name = _text(port, "Int or String expected; port")
+    if name.isascii() and name.isdigit():
+        return int(name) & 0xFFFF
+    try:
+        if flags & AI_NUMERICSERV:
+            raise OSError
+        return getservbyname(name, "udp" if kinds[0][0] == SOCK_DGRAM else "tcp")
+    except OSError:
+        raise gaierror(EAI_SERVICE, "Servname not supported for ai_socktype") from None
 
 
-def gethostbyaddr(_address):
+def gethostbyname(name, /):
+    family, address = _address(_text(name, "gethostbyname() argument 1") or "0.0.0.0")
+    if family != AF_INET:
+        raise gaierror(EAI_ADDRFAMILY, "Address family for hostname not supported")
+    return address
+
+
+def gethostbyname_ex(name, /):
+    address = gethostbyname(name)
+    return (name, [], [address])
+
+
+def gethostbyaddr(address, /):
+    try:
+        found = _address(_text(address, "gethostbyaddr() argument 1"))[1]
+    except gaierror:
+        found = None
+    if found in ("127.0.0.1", "::1"):
+        return ("localhost", [], [found])
     raise herror(EAI_FAIL, _NETWORK)
+
+
+def getnameinfo(sockaddr, flags, /):
+    if not isinstance(sockaddr, tuple):
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
+    address, port = sockaddr[:2]
+    host = _address(address, AI_NUMERICHOST)[1]
+    if not flags & NI_NUMERICHOST:
+        if host in ("127.0.0.1", "::1"):
+            host = "localhost"
+        elif flags & NI_NAMEREQD:
+            raise gaierror(EAI_FAIL, _NETWORK)
+    service = str(port)
+    if not flags & NI_NUMERICSERV:
+        try:
+            service = getservbyport(port, "udp" if flags & NI_DGRAM else "tcp")
+        except OSError:
+            pass
+    return (host, service)
 
 
 def gethostname():
@@ -112,15 +227,35 @@ def sethostname(_name):
     raise _no_network()
 
 
-def getservbyname(_name, _protocol=None):
-    raise OSError("service/proto not found")
+# The few lines of /etc/services that programs ask for by name.
+_SERVICES = {
+    **{"echo": 7, "discard": 9, "daytime": 13, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53},
+    **{"http": 80, "pop3": 110, "ntp": 123, "imap2": 143, "ldap": 389, "https": 443, "submission": 587},
+    **{"ldaps": 636, "imaps": 993, "pop3s": 995},
+}
+_UDP_SERVICES = {"echo", "discard", "daytime", "domain", "ntp", "ldap", "https"}
 
 
-def getservbyport(_port, _protocol=None):
+def _has_service(name, protocol):
+    return protocol in (None, "tcp") and name != "ntp" or protocol in (None, "udp") and name in _UDP_SERVICES
+
+
+def getservbyname(name, protocol=None, /):
+    if name not in _SERVICES or not _has_service(name, protocol):
+        raise OSError("service/proto not found")
+    return _SERVICES[name]
+
+
+def getservbyport(port, protocol=None, /):
+    if not 0 <= port <= 0xFFFF:
+        raise OverflowError("getservbyport: port must be 0-65535.")
+    for name, number in _SERVICES.items():
+        if number == port and _has_service(name, protocol):
+            return name
     raise OSError("port/proto not found")
 
 
-def getprotobyname(name):
+def getprotobyname(name, /):
     numbers = {"ip": 0, "icmp": 1, "tcp": 6, "udp": 17}
     if name not in numbers:
         raise OSError("protocol not found")

@@ -3,6 +3,7 @@
 import os as _os
 
 from _sandbox import DEVICES as _DEVICES
+from _sandbox import descriptor as _descriptor
 from _sandbox import unsupported as _unsupported
 
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_SETOWN, F_GETOWN = range(10)
@@ -13,22 +14,21 @@ LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN = 1, 2, 4, 8
 
 
 def fcntl(fd, cmd, arg=0, /):
+    _descriptor(fd)
     raise _unsupported(_DEVICES)
 
 
 def ioctl(fd, request, arg=0, mutate_flag=True, /):
+    _descriptor(fd)
     raise _unsupported(_DEVICES)
 
 
 def flock(fd, operation, /):
-    _os.fstat(_number(fd))
+    _os.fstat(_descriptor(fd))
 
 
 def lockf(fd, cmd, len=0, start=0, whence=0, /):  # noqa: A002
+    number = _descriptor(fd)
     if not cmd & (LOCK_SH | LOCK_EX | LOCK_UN):
         raise ValueError("unrecognized lockf argument")
-    _os.fstat(_number(fd))
-
-
-def _number(fd):
-    return fd if isinstance(fd, int) else fd.fileno()
+    _os.fstat(number)

@@ -19,14 +19,25 @@ def syslog(*_args):
 
 def openlog(ident=None, logoption=0, facility=LOG_USER):
     """There is nothing to open."""
+    if ident is not None:
+        if not isinstance(ident, str):
+            raise TypeError(f"openlog() argument 'ident' must be str, not {type(ident).__name__}")
+        ident.encode()
 
 
 def closelog():
     """There is nothing to close."""
 
 
+_mask = 0xFF
+
+
 def setlogmask(maskpri, /):
-    return 0xFF
+    """Returns the mask that was set before; 0 changes nothing."""
+    global _mask
+    before = _mask
+    _mask = maskpri or _mask
+    return before
 
 
 def LOG_MASK(pri, /):  # noqa: N802

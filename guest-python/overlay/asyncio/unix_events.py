@@ -5,6 +5,7 @@ no time. When no timer is set and nothing is ready, nothing can ever happen agai
 """
 
 import time
+import warnings
 
 from _sandbox import PIPES, PROCESSES, THREADS, no_network, unsupported
 
@@ -75,17 +76,33 @@ class SandboxEventLoop(base_events.BaseEventLoop):
     subprocess_exec = subprocess_shell = _no_processes
 
 
-class _DefaultEventLoopPolicy(events.BaseDefaultEventLoopPolicy):
-    """Makes event loops of this module."""
-
-    _loop_factory = SandboxEventLoop
-
-
 class AbstractChildWatcher:
-    """A watcher of child processes, which cannot be there."""
+    """A watcher of child processes. It can be made, as programs do before they look for a process to watch."""
 
-    def __init__(self):
+    def __init_subclass__(cls):
+        if cls.__module__ != __name__:
+            _warn_of_removal("AbstractChildWatcher")
+
+    def add_child_handler(self, pid, callback, *args):
         raise unsupported(PROCESSES)
+
+    def remove_child_handler(self, pid):
+        return False
+
+    def attach_loop(self, loop):
+        """There is nothing to attach."""
+
+    def close(self):
+        """There is nothing to close."""
+
+    def is_active(self):
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        """There is nothing to end."""
 
 
 class SafeChildWatcher(AbstractChildWatcher):
@@ -106,6 +123,30 @@ class MultiLoopChildWatcher(AbstractChildWatcher):
 
 class ThreadedChildWatcher(AbstractChildWatcher):
     """See `AbstractChildWatcher`."""
+
+
+class _DefaultEventLoopPolicy(events.BaseDefaultEventLoopPolicy):
+    """Makes event loops of this module."""
+
+    _loop_factory = SandboxEventLoop
+    _watcher = None
+
+    def get_child_watcher(self):
+        if self._watcher is None:
+            self._watcher = ThreadedChildWatcher()
+        _warn_of_removal("get_child_watcher")
+        return self._watcher
+
+    def set_child_watcher(self, watcher):
+        assert watcher is None or isinstance(watcher, AbstractChildWatcher)
+        self._watcher = watcher
+        _warn_of_removal("set_child_watcher")
+
+
+def _warn_of_removal(name):
+    warnings._deprecated(
+        name, "{name!r} is deprecated as of Python 3.12 and will be removed in Python {remove}.", remove=(3, 14)
+    )
 
 
 SelectorEventLoop = EventLoop = SandboxEventLoop

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
 
 TEXT_LENGTH_MAX = 65_536
 """Characters of a message or traceback that are told; of a longer one the head and the tail."""
 
 NOTES_MAX = 100
 """Notes of an exception that are told."""
+
+FRAMES_MAX = 2_000
+"""Frames of one exception that are told; of more the first and the last."""
+
+FRAMES_MIN = 20
+"""Frames that are told of each exception even when those before it have had `FRAMES_MAX` altogether."""
+
+EXCEPTIONS_MAX = 100
+"""Exceptions of a chain of causes and contexts that are told; of more the last ones."""
 
 _RUNNER_FOLDER = __file__.rpartition("/")[0] + "/"
 _IMPORT_MACHINERY = "<frozen importlib."
@@ -68,20 +78,113 @@ def _exit_code(error: SystemExit) -> int:
 
 def _traceback(error: BaseException, message: str) -> str:
     try:
+        frames_left_out, exceptions_left_out = _cut(error)
         told = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False, compact=True)
-        _trim(told)
-        return _joined(told.format())
+        _trim(told, error, frames_left_out)
+        text = _joined(told.format())
+        if exceptions_left_out:
+            text = f"… {exceptions_left_out} earlier exceptions left out …\n\n{text}"
+        return text
     except BaseException as fault:
         return f"{_type_name(type(error))}: {message}\n(no traceback: formatting it raised {type(fault).__name__})\n"
 
 
-def _trim(told: traceback.TracebackException) -> None:
-    """Takes out frames of runner and import machinery and most of long messages, in causes and groups too."""
-    waiting = [told]
+def _cut(error: BaseException) -> tuple[dict[int, int], int]:
+    """Cuts long tracebacks and long chains: formatting looks at every frame before it leaves out a line.
+
+    Returns how many frames were left out of which exception, by its `id`, and how many exceptions.
+    """
+    frames_left_out: dict[int, int] = {}
+    room = FRAMES_MAX
+    exceptions_left_out = 0
+    waiting = [(error, 1)]
     seen = set()
     while waiting:
-        one = waiting.pop()
+        one, level = waiting.pop()
         if id(one) in seen:
+            continue
+        seen.add(id(one))
+        kept, left_out = _shorten(one.__traceback__, max(room, FRAMES_MIN))
+        room -= kept
+        if left_out:
+            frames_left_out[id(one)] = left_out
+        if level == EXCEPTIONS_MAX:
+            exceptions_left_out += sum(1 for _ in _before(one))
+            one.__cause__ = one.__context__ = None
+        earlier = [related for related in (one.__cause__, one.__context__) if related is not None]
+        waiting += [(related, level + 1) for related in earlier]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += [(member, level) for member in one.exceptions]
+    return frames_left_out, exceptions_left_out
+
+
+def _shorten(trace: TracebackType | None, room: int) -> tuple[int, int]:
+    """Takes the middle out of a traceback of more frames than there is room for. Returns how many stay and go."""
+    frames = sum(1 for _ in _frames(trace))
+    left_out = frames - room
+    if left_out <= 0:
+        return frames, 0
+    last_of_head = first_of_tail = None
+    for at, frame in enumerate(_frames(trace)):
+        if at == _head_frames(room) - 1:
+            last_of_head = frame
+        elif at == _head_frames(room) + left_out:
+            first_of_tail = frame
+            break
+    if last_of_head is not None:
+        last_of_head.tb_next = first_of_tail
+    return room, left_out
+
+
+def _head_frames(frames: int) -> int:
+    """How many frames of a shortened traceback come before the place of those left out."""
+    return frames // 2
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _before(error: BaseException) -> Iterator[BaseException]:
+    """What led to the exception, as far as it is one chain."""
+    seen = {id(error)}
+    while True:
+        # Not `or`: an exception's truth is its class's business.
+        earlier = error.__context__ if error.__cause__ is None else error.__cause__
+        if earlier is None or id(earlier) in seen:
+            return
+        seen.add(id(earlier))
+        yield earlier
+        error = earlier
+
+
+class _FramesLeftOut(traceback.FrameSummary):
+    """Stands in a stack for frames that are not told."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__("", None, "", lookup_line=False)
+        self.text = f"  … {frames} frames left out …\n"
+
+
+class _Stack(traceback.StackSummary):
+    """A stack that may hold such a frame."""
+
+    def format_frame_summary(self, frame_summary: traceback.FrameSummary, **settings: Any) -> str:
+        """The frame's lines."""
+        if isinstance(frame_summary, _FramesLeftOut):
+            return frame_summary.text
+        return super().format_frame_summary(frame_summary, **settings)
+
+
+def _trim(told: traceback.TracebackException, error: BaseException, frames_left_out: dict[int, int]) -> None:
+    """Takes out frames of runner and import machinery and most of long messages, in causes and groups too."""
+    waiting: list[tuple[traceback.TracebackException, BaseException | None]] = [(told, error)]
+    seen = set()
+    while waiting:
+        one, its_error = waiting.pop()
+        if id(one) in seen or its_error is None:
             continue
         seen.add(id(one))
         # Formatting would copy it, and it may be most of the memory.
@@ -89,10 +192,18 @@ def _trim(told: traceback.TracebackException) -> None:
         if isinstance(text, str):
             one._str = _tellable(text)  # type: ignore[attr-defined]
         if one.stack is not None:
-            one.stack[:] = [frame for frame in one.stack if not _is_inner(frame.filename)]
-            if not one.stack:
-                one.stack = None  # type: ignore[assignment]  # no frame left: no header over nothing
-        waiting += [related for related in (one.__cause__, one.__context__, *(one.exceptions or ())) if related]
+            stack = _Stack(one.stack)
+            left_out = frames_left_out.get(id(its_error))
+            if left_out:
+                stack.insert(_head_frames(len(stack)), _FramesLeftOut(left_out))
+            stack[:] = [frame for frame in stack if not _is_inner(frame.filename)]
+            one.stack = stack or None  # type: ignore[assignment]  # no frame left: no header over nothing
+        if one.__cause__:
+            waiting.append((one.__cause__, its_error.__cause__))
+        if one.__context__:
+            waiting.append((one.__context__, its_error.__context__))
+        if one.exceptions and isinstance(its_error, BaseExceptionGroup):
+            waiting += zip(one.exceptions, its_error.exceptions, strict=False)
 
 
 def _is_inner(filename: str) -> bool:

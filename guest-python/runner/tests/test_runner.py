@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import textwrap
 import unittest
 from typing import cast
 
+from _ppwasm import failures
 from fresh_runner import FreshRunner, Reply
+
+RECURSION = """\
+import sys
+def first(left):
+    return f(left)
+def f(left):
+    sys.setrecursionlimit(100_000)
+    if left > 1:
+        return f(left - 1)
+    raise ValueError("the end")
+"""
 
 
 class RunnerTest(unittest.TestCase):
@@ -368,7 +381,66 @@ class Exceptions(RunnerTest):
         )
         reply = self.runner.call()
         self.assertEqual((reply.value["type"], reply.value["message"]), ("ValueError", "4999"))
-        self.assertTrue(reply.value["traceback"])
+        text = reply.value["traceback"]
+        kept = range(5000 - failures.EXCEPTIONS_MAX, 5000)
+        told = [f"ValueError: {number}" for number in kept]
+        self.assertEqual([line for line in text.splitlines() if line.startswith("ValueError")], told)
+        self.assertTrue(text.startswith(f"… {5000 - failures.EXCEPTIONS_MAX} earlier exceptions left out …\n"))
+
+    def test_a_chain_of_as_many_exceptions_as_are_told(self) -> None:
+        self.loaded(
+            """
+            def f(count):
+                try:
+                    if count > 1:
+                        f(count - 1)
+                finally:
+                    raise ValueError(count)
+            """
+        )
+        for count, is_cut in ((failures.EXCEPTIONS_MAX, False), (failures.EXCEPTIONS_MAX + 1, True)):
+            text = self.runner.call(count).value["traceback"]
+            self.assertEqual("1 earlier exceptions left out" in text, is_cut)
+            self.assertEqual("ValueError: 1\n" in text, not is_cut)
+            self.assertTrue(text.endswith(f"ValueError: {count}\n"))
+
+    def test_a_traceback_of_as_many_frames_as_are_told(self) -> None:
+        self.loaded(RECURSION, "first")
+        runners_and_first = 2
+        for frames, left_out in ((failures.FRAMES_MAX, 0), (failures.FRAMES_MAX + 1, 1), (60_000, 58_000)):
+            text = self.raised(self.runner.call(frames - runners_and_first), "ValueError", "the end")
+            self.assertIn('line 3, in first\n', text)
+            self.assertIn('line 7, in f\n', text)
+            repeated = sum(int(number) for number in re.findall(r"Previous line repeated (\d+) more times?", text))
+            if left_out:
+                self.assertIn(f"\n  … {left_out} frames left out …\n", text)
+                self.assertLess(repeated, failures.FRAMES_MAX)
+            else:
+                self.assertNotIn("left out", text)
+                self.assertEqual(repeated, frames - 6)
+
+    def test_long_tracebacks_of_many_exceptions(self) -> None:
+        self.loaded(
+            """
+            import sys
+            def deep(n):
+                if n: deep(n - 1)
+                raise_it()
+            def raise_it(): raise ValueError
+            def f():
+                sys.setrecursionlimit(20_000)
+                errors = []
+                for _ in range(20):
+                    try: deep(5_000)
+                    except ValueError as error: errors.append(error)
+                raise ExceptionGroup("many", errors)
+            """
+        )
+        reply = self.runner.call()
+        self.assertEqual(reply.value["type"], "ExceptionGroup")
+        text = reply.value["traceback"]
+        self.assertEqual(text.count("frames left out"), 15, "as many members of a group as Python shows")
+        self.assertIn(f"{5_003 - failures.FRAMES_MIN} frames left out", text)
 
 
 class Output(RunnerTest):
