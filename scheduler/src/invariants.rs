@@ -183,7 +183,7 @@ impl Scheduler {
             );
             let is_runnable = self.queue.runnable.contains(&(client.virtual_time, *key));
             hold!(
-                is_runnable == !client.ready.is_empty(),
+                is_runnable != client.ready.is_empty(),
                 "{} is runnable: {is_runnable}",
                 client.name
             );

@@ -223,6 +223,8 @@ impl Scheduler {
             };
             job.progress = self.now;
             if job.end.is_some() {
+                // Nothing is left of it, until it is retried.
+                job.next_fresh = job.count;
                 continue;
             }
             withhold_released(job);

@@ -24,6 +24,11 @@ const REPORTS_PER_LEASE: u64 = 6;
 
 impl Scheduler {
     pub(crate) fn join(&mut self, session: SessionId, hello: Hello, out: &mut Outbox) {
+        if self.fleet.by_session.contains_key(&session) {
+            // The same message again.
+            self.counters.stale_sessions += 1;
+            return;
+        }
         if let Err(why) = self.admit(session, &hello.worker) {
             out.commands.push(Command::CloseSession { session, why });
             return;

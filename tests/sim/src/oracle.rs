@@ -1,0 +1,398 @@
+//! The simulation's own simple truth, which shares no code with the scheduler. It sees what goes out, what is durable
+//! and what runs, and says when that cannot be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ppwasm_proto::fabric::{LeaseId, LeaseToken, WorkerId};
+use ppwasm_proto::{Attempt, JobId};
+use ppwasm_scheduler::{JobEnd, Record, TaskEnd};
+
+/// A broken promise.
+pub type Broken = String;
+
+macro_rules! promise {
+    ($condition:expr, $($what:tt)+) => {
+        if !$condition {
+            return Err(format!($($what)+));
+        }
+    };
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Leases that went out: to whom and for what.
+    pub grants: BTreeMap<LeaseId, Given>,
+    attempts: BTreeMap<(JobId, u64), Attempt>,
+    jobs: BTreeMap<JobId, JobTruth>,
+    /// Ends of steps whose commands went out: nothing may be granted after.
+    decided: BTreeSet<JobId>,
+    decided_tasks: BTreeSet<(JobId, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub worker: WorkerId,
+    pub job: JobId,
+    pub task: u64,
+    pub attempt: Attempt,
+    pub token: LeaseToken,
+}
+
+#[derive(Debug, Default)]
+struct JobTruth {
+    tasks: u64,
+    is_closed: bool,
+    attempts_max: usize,
+    ended: BTreeMap<u64, TaskEnd>,
+    failed: BTreeSet<u64>,
+    losses: BTreeMap<u64, BTreeMap<Attempt, bool>>,
+    end: Option<JobEnd>,
+    promised: Promised,
+}
+
+#[derive(Debug, Default)]
+struct Promised {
+    is_accepted: bool,
+    tasks: u64,
+    is_closed: bool,
+    is_over: bool,
+}
+
+impl Oracle {
+    /// A lease goes out.
+    pub(crate) fn granted(&mut self, lease: LeaseId, given: Given) -> Result<(), Broken> {
+        promise!(
+            !self.decided.contains(&given.job),
+            "lease {lease} for a job that has ended"
+        );
+        let task = (given.job, given.task);
+        let before = self.attempts.insert(task, given.attempt);
+        promise!(
+            before.is_none_or(|before| before < given.attempt),
+            "{lease}: attempt {} of task {} after {before:?}",
+            given.attempt,
+            given.task
+        );
+        promise!(
+            !self.grants.contains_key(&lease),
+            "lease {lease} is given twice"
+        );
+        promise!(
+            !self.decided_tasks.contains(&task),
+            "lease {lease} for task {} that has ended",
+            given.task
+        );
+        self.grants.insert(lease, given);
+        Ok(())
+    }
+
+    /// The commands of a step with this record go out now.
+    pub(crate) fn decided(&mut self, record: &Record) {
+        match record {
+            Record::JobEnded { job, .. } => {
+                self.decided.insert(*job);
+            }
+            Record::JobRetried { job, .. } => {
+                self.decided.remove(job);
+                // Those that failed go on; which they are is durable before.
+                self.decided_tasks.retain(|(of, _)| of != job);
+            }
+            Record::TaskEnded { job, task, .. } => {
+                self.decided_tasks.insert((*job, task.0));
+            }
+            _ => {}
+        }
+    }
+
+    /// The coordinator has forgotten what is not durable.
+    pub(crate) fn restarted(&mut self) {
+        let ended = self.jobs.iter().filter(|(_, job)| job.end.is_some());
+        self.decided = ended.map(|(id, _)| *id).collect();
+        let tasks = self
+            .jobs
+            .iter()
+            .flat_map(|(id, job)| job.ended.keys().map(|task| (*id, *task)));
+        self.decided_tasks = tasks.collect();
+    }
+
+    /// A record is durable now.
+    pub(crate) fn durable(&mut self, record: &Record) -> Result<(), Broken> {
+        match record {
+            Record::JobSubmitted { job, spec } => {
+                let truth = JobTruth {
+                    attempts_max: usize::try_from(spec.attempts_max).unwrap_or(0),
+                    ..JobTruth::default()
+                };
+                promise!(self.jobs.insert(*job, truth).is_none(), "job {job} twice");
+            }
+            Record::TasksAdded { job, first, count } => {
+                let job = self.job(job)?;
+                promise!(
+                    job.tasks == *first,
+                    "tasks from {first} after {}",
+                    job.tasks
+                );
+                job.tasks += count;
+            }
+            Record::JobClosed { job, tasks } => {
+                let job = self.job(job)?;
+                promise!(job.tasks == *tasks, "closed at {tasks} of {}", job.tasks);
+                job.is_closed = true;
+            }
+            Record::TaskEnded { job, task, end } => self.task_ended(*job, task.0, end)?,
+            Record::AttemptLost {
+                job,
+                task,
+                attempt,
+                suspect,
+                ..
+            } => {
+                let job = self.job(job)?;
+                job.losses
+                    .entry(task.0)
+                    .or_default()
+                    .insert(*attempt, *suspect);
+            }
+            Record::AttemptFound { job, task, attempt } => {
+                let job = self.job(job)?;
+                let found = job.losses.entry(task.0).or_default().remove(attempt);
+                promise!(
+                    found.is_some(),
+                    "attempt {attempt} of {task} found and never lost"
+                );
+            }
+            Record::JobEnded { job, how } => {
+                let job = self.job(job)?;
+                promise!(job.end.is_none(), "a job ends {how:?} and {:?}", job.end);
+                let complete = job.is_closed && job.ended.len() as u64 == job.tasks;
+                promise!(
+                    complete || *how != JobEnd::Finished,
+                    "finished with {} of {}",
+                    job.ended.len(),
+                    job.tasks
+                );
+                job.end = Some(*how);
+            }
+            Record::JobRetried { job, .. } => {
+                let job = self.job(job)?;
+                promise!(
+                    job.end == Some(JobEnd::Finished),
+                    "retried after {:?}",
+                    job.end
+                );
+                job.end = None;
+                job.promised.is_over = false;
+                for task in std::mem::take(&mut job.failed) {
+                    job.ended.remove(&task);
+                    job.losses.remove(&task);
+                }
+            }
+            Record::JobForgotten { .. }
+            | Record::TasksReleased { .. }
+            | Record::WorkerJoined { .. }
+            | Record::WorkerGone { .. }
+            | Record::WorkerDrained { .. }
+            | Record::WorkerUndrained { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, job: &JobId) -> Result<&mut JobTruth, Broken> {
+        self.jobs
+            .get_mut(job)
+            .ok_or_else(|| format!("a record about {job}, which nobody submitted"))
+    }
+
+    fn task_ended(&mut self, id: JobId, task: u64, end: &TaskEnd) -> Result<(), Broken> {
+        if let TaskEnd::Outcome {
+            lease,
+            worker,
+            attempt,
+            ..
+        } = end
+        {
+            let given = self.grants.get(lease);
+            let is_its_own = given.is_some_and(|given| {
+                given.worker == *worker
+                    && given.job == id
+                    && given.task == task
+                    && given.attempt == *attempt
+            });
+            promise!(
+                is_its_own,
+                "{worker} ended task {task} under {lease}, which was {given:?}"
+            );
+        }
+        let job = self.job(&id)?;
+        promise!(job.end.is_none(), "task {task} ends after its job");
+        promise!(task < job.tasks, "task {task} of {}", job.tasks);
+        let losses = job.losses.get(&task);
+        let lost = losses.map_or(0, BTreeMap::len);
+        let suspect = losses.map_or(0, |losses| {
+            losses.values().filter(|suspect| **suspect).count()
+        });
+        match end {
+            TaskEnd::Abandoned => promise!(
+                lost >= job.attempts_max,
+                "task {task} abandoned after {lost} losses"
+            ),
+            TaskEnd::Quarantined => promise!(
+                suspect >= 3,
+                "task {task} quarantined after {suspect} suspicions"
+            ),
+            TaskEnd::Outcome { .. } => {}
+        }
+        if end.outcome() != ppwasm_scheduler::OutcomeKind::Succeeded {
+            job.failed.insert(task);
+        }
+        let before = job.ended.insert(task, end.clone());
+        promise!(before.is_none(), "task {task} ends {end:?} and {before:?}");
+        Ok(())
+    }
+
+    /// A client is told that its request holds.
+    pub(crate) fn accepted(&mut self, job: JobId, what: Promise) -> Result<(), Broken> {
+        let Some(truth) = self.jobs.get_mut(&job) else {
+            return Err(format!("{what:?} of {job} is accepted and not durable"));
+        };
+        let promised = &mut truth.promised;
+        match what {
+            Promise::Submitted => promised.is_accepted = true,
+            Promise::Tasks(tasks) => {
+                promise!(
+                    truth.tasks >= tasks || truth.end.is_some(),
+                    "{tasks} tasks accepted, {} durable",
+                    truth.tasks
+                );
+                promised.tasks = promised.tasks.max(tasks.min(truth.tasks));
+            }
+            Promise::Closed => {
+                promise!(
+                    truth.is_closed || truth.end.is_some(),
+                    "close accepted and not durable"
+                );
+                promised.is_closed = truth.is_closed;
+            }
+            Promise::Over => {
+                promise!(truth.end.is_some(), "end accepted and not durable");
+                promised.is_over = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker is told that its result is not needed any more.
+    pub(crate) fn acknowledged(&self, worker: &WorkerId, lease: LeaseId) -> Result<(), Broken> {
+        // What a liar named is not a result of its own.
+        let Some(given) = self
+            .grants
+            .get(&lease)
+            .filter(|given| given.worker == *worker)
+        else {
+            return Ok(());
+        };
+        let job = self.jobs.get(&given.job);
+        let is_durable =
+            job.is_none_or(|job| job.end.is_some() || job.ended.contains_key(&given.task));
+        promise!(
+            is_durable,
+            "{lease} of task {} is acknowledged and not durable",
+            given.task
+        );
+        Ok(())
+    }
+
+    /// Everything that was promised is in what a restart begins with.
+    pub(crate) fn check_restored(
+        &self,
+        scheduler: &ppwasm_scheduler::Scheduler,
+    ) -> Result<(), Broken> {
+        for (id, truth) in &self.jobs {
+            let Some(view) = scheduler.job(*id) else {
+                return Err(format!("job {id} is lost"));
+            };
+            promise!(
+                view.tasks == truth.tasks,
+                "{} of {} tasks restored",
+                view.tasks,
+                truth.tasks
+            );
+            promise!(
+                view.tasks >= truth.promised.tasks,
+                "{} of {} accepted tasks restored",
+                view.tasks,
+                truth.promised.tasks
+            );
+            promise!(
+                view.is_closed || !truth.promised.is_closed,
+                "an accepted close is lost"
+            );
+            promise!(
+                view.ended == truth.ended.len() as u64,
+                "{} of {} ends restored",
+                view.ended,
+                truth.ended.len()
+            );
+            promise!(
+                view.end == truth.end,
+                "ended {:?}, restored {:?}",
+                truth.end,
+                view.end
+            );
+            promise!(
+                truth.end.is_some() || !truth.promised.is_over,
+                "an accepted end is lost"
+            );
+        }
+        Ok(())
+    }
+
+    /// After the heal phase: every job has ended.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        let open = self.jobs.iter().find(|(_, job)| job.end.is_none());
+        open.map(|(id, job)| {
+            let missing = (0..job.tasks).find(|task| !job.ended.contains_key(task));
+            format!(
+                "job {id}: {} of {} tasks ended, closed: {}, the first that has not: {missing:?}",
+                job.ended.len(),
+                job.tasks,
+                job.is_closed
+            )
+        })
+    }
+
+    /// The first task of a job that has not ended.
+    pub(crate) fn first_open(&self) -> Option<(JobId, u64)> {
+        self.jobs
+            .iter()
+            .filter(|(_, job)| job.end.is_none())
+            .find_map(|(id, job)| {
+                (0..job.tasks)
+                    .find(|task| !job.ended.contains_key(task))
+                    .map(|task| (*id, task))
+            })
+    }
+
+    pub(crate) fn ended(&self) -> u64 {
+        self.jobs.values().map(|job| job.ended.len() as u64).sum()
+    }
+
+    pub(crate) fn given_up(&self) -> u64 {
+        let ends = self.jobs.values().flat_map(|job| job.ended.values());
+        ends.filter(|end| !matches!(end, TaskEnd::Outcome { .. }))
+            .count() as u64
+    }
+
+    pub(crate) fn is_over(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.end.is_some())
+    }
+}
+
+/// What a client was promised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Promise {
+    Submitted,
+    Tasks(u64),
+    Closed,
+    Over,
+}

@@ -1,0 +1,9 @@
+//! Runs tasks for a coordinator: a session on one side, a host on the other.
+//!
+//! What a worker decides is decided by its [agent](agent), a pure state machine like the scheduler; session and host are
+//! driven around it.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod agent;
