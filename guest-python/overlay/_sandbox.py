@@ -26,6 +26,7 @@ USERS = "ppwasm: a sandbox has one user only"
 TERMINAL = "ppwasm: a sandbox has no terminal"
 LIMITS = "ppwasm: a sandbox's limits are the job's and are set when it is submitted"
 SYSTEM_LOG = "ppwasm: a sandbox has no system log; print instead"
+INTERRUPTS = "ppwasm: a sandbox has no timers that interrupt and nobody to signal it; a job's --time-limit ends a task"
 DEVICES = "ppwasm: a sandbox has no devices and no descriptor flags"
 
 
@@ -96,7 +97,7 @@ def _check_descriptors_of_select() -> None:
             for one in each:
                 if isinstance(one, int) and one >= 0:
                     os.fstat(one)
-        return selected(*lists, timeout)
+        return selected(lists[0], lists[1], lists[2], timeout)
 
     checked.__name__ = checked.__qualname__ = "select"
     checked.__doc__ = selected.__doc__
@@ -228,6 +229,24 @@ def _amend_hashlib(module: Any) -> None:
     module.__all__ += ("pbkdf2_hmac",)
 
 
+def _amend_signal(module: Any) -> None:
+    """Programs that look whether these are there find that they are not; the others hear why."""
+
+    def explained(name: str) -> NoReturn:
+        message = f"module 'signal' has no attribute {name!r}"
+        if name in _MISSING_SIGNAL_NAMES:
+            message = f"{INTERRUPTS} ({message})"
+        raise AttributeError(message, name=name, obj=module)
+
+    module.__getattr__ = explained
+
+
+_MISSING_SIGNAL_NAMES = frozenset(
+    {"ITIMER_PROF", "ITIMER_REAL", "ITIMER_VIRTUAL", "alarm", "getitimer", "pause", "pthread_kill", "pthread_sigmask"}
+    | {"setitimer", "sigpending", "sigtimedwait", "sigwait", "sigwaitinfo"}
+)
+
+
 def _amend_sysconfig(module: Any) -> None:
     """The prefix is the root, and `//lib` would be another place than `/lib` wherever somebody compares."""
     expand_vars = module._expand_vars
@@ -246,6 +265,7 @@ _AMENDMENTS: dict[str, Callable[[Any], None]] = {
     "concurrent.futures.process": _amend_process_pool,
     "hashlib": _amend_hashlib,
     "multiprocessing.process": _amend_multiprocessing_process,
+    "signal": _amend_signal,
     "subprocess": _amend_subprocess,
     "sysconfig": _amend_sysconfig,
     "urllib.request": _amend_urllib_request,

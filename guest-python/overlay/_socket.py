@@ -1,6 +1,7 @@
 """The C part of `socket` in a sandbox: names and conversions, and an error for everything that would need a network."""
 
 import os as _os
+from contextlib import suppress as _suppress
 
 from _sandbox import NETWORK as _NETWORK
 from _sandbox import descriptor as _descriptor
@@ -212,10 +213,8 @@ def getnameinfo(sockaddr, flags, /):
             raise gaierror(EAI_FAIL, _NETWORK)
     service = str(port)
     if not flags & NI_NUMERICSERV:
-        try:
+        with _suppress(OSError):
             service = getservbyport(port, "udp" if flags & NI_DGRAM else "tcp")
-        except OSError:
-            pass
     return (host, service)
 
 
@@ -229,15 +228,30 @@ def sethostname(_name):
 
 # The few lines of /etc/services that programs ask for by name.
 _SERVICES = {
-    **{"echo": 7, "discard": 9, "daytime": 13, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53},
-    **{"http": 80, "pop3": 110, "ntp": 123, "imap2": 143, "ldap": 389, "https": 443, "submission": 587},
-    **{"ldaps": 636, "imaps": 993, "pop3s": 995},
+    "echo": 7,
+    "discard": 9,
+    "daytime": 13,
+    "ftp": 21,
+    "ssh": 22,
+    "telnet": 23,
+    "smtp": 25,
+    "domain": 53,
+    "http": 80,
+    "pop3": 110,
+    "ntp": 123,
+    "imap2": 143,
+    "ldap": 389,
+    "https": 443,
+    "submission": 587,
+    "ldaps": 636,
+    "imaps": 993,
+    "pop3s": 995,
 }
 _UDP_SERVICES = {"echo", "discard", "daytime", "domain", "ntp", "ldap", "https"}
 
 
 def _has_service(name, protocol):
-    return protocol in (None, "tcp") and name != "ntp" or protocol in (None, "udp") and name in _UDP_SERVICES
+    return (protocol in (None, "tcp") and name != "ntp") or (protocol in (None, "udp") and name in _UDP_SERVICES)
 
 
 def getservbyname(name, protocol=None, /):

@@ -9,8 +9,9 @@ import textwrap
 import unittest
 from typing import cast
 
-from _ppwasm import failures
 from fresh_runner import FreshRunner, Reply
+
+from _ppwasm import failures
 
 RECURSION = """\
 import sys
@@ -409,8 +410,8 @@ class Exceptions(RunnerTest):
         runners_and_first = 2
         for frames, left_out in ((failures.FRAMES_MAX, 0), (failures.FRAMES_MAX + 1, 1), (60_000, 58_000)):
             text = self.raised(self.runner.call(frames - runners_and_first), "ValueError", "the end")
-            self.assertIn('line 3, in first\n', text)
-            self.assertIn('line 7, in f\n', text)
+            self.assertIn("line 3, in first\n", text)
+            self.assertIn("line 7, in f\n", text)
             repeated = sum(int(number) for number in re.findall(r"Previous line repeated (\d+) more times?", text))
             if left_out:
                 self.assertIn(f"\n  … {left_out} frames left out …\n", text)

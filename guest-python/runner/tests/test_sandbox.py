@@ -6,11 +6,15 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
+import functools
+import hashlib
+import hmac
 import importlib
 import io
 import multiprocessing
 import os
 import pkgutil
+import queue
 import shutil
 import socket
 import subprocess
@@ -21,6 +25,7 @@ import time
 import unittest
 import urllib.request
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +100,24 @@ INNER = {"_hashlib", "_interpchannels", "_interpqueues", "_interpreters", "_posi
 
 NOT_IMPORTED = {"antigravity"}
 """Opens a web browser when it is imported."""
+
+
+PBKDF2_ARGUMENTS = (b"p" * 150, b"salt\0", 7)
+PBKDF2_OF_OPENSSL = {
+    "md5": "3ecd1891ea5ea4d33ed3b9c16217b4c1b2aaa02de1e840b82a09e1b5b7c98691726cdec590863b5f",
+    "sha224": "b991d17990216dee48f9d7e144a366945c11a12b4f2855bec13dabb46fb71a2c137d4533d976f873",
+    "sha256": "70c8196777a9d216e891ee6413d838398dc75c1f5cf970ca2797ea3d788d2778f386ddb29586cd91",
+    "sha384": "5070b92fe816b18cd8b2f17a721be5414a10190e34d50ea0f508c4b16345ca3b5ed3e4345b17e1a5",
+    "sha512": "6787c35ae236c02af893737860d0d946e9642ea1495ddafb15a0ae1c5b3417318d91c1c13dcb2e71",
+    "sha3_256": "b3ec2949dc781b2287576caf9ec3094da4cbef5aa8ccc8ab923705ba3296c9dec2d2038eee323022",
+    "blake2s": "01ded67f3462fa53679b9214150e88c0b2f6ee7bcf27cfcec0754710d2a326af6fcb6b480efb1390",
+}
+"""Keys of 40 bytes, from a password that is longer than any block."""
+
+PBKDF2_SHA256 = (
+    "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56"
+    "a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d"
+)
 
 
 def library_modules() -> set[str]:
@@ -245,7 +268,6 @@ class Refusals(unittest.TestCase):
 
     def test_users_terminal_and_the_rest(self) -> None:
         import fcntl
-        import getpass
         import grp
         import mmap
         import pwd
@@ -253,11 +275,16 @@ class Refusals(unittest.TestCase):
         import syslog
         import termios
 
-        self.refused(KeyError, "users", pwd.getpwnam, "root")
-        self.refused(KeyError, "users", grp.getgrgid, 0)
-        self.refused(KeyError, "users", pwd.getpwuid, os.getuid())
-        self.refused(AttributeError, "users", getattr, os, "getlogin")
-        self.assertEqual(os.path.expanduser("~/x"), "~/x")
+        asked: tuple[tuple[type[Exception], Callable[..., Any], str | int], ...] = (
+            (KeyError, pwd.getpwnam, "nobody"),
+            (KeyError, pwd.getpwuid, 33),
+            (KeyError, grp.getgrgid, 33),
+            (KeyError, grp.getgrnam, "nobody"),
+            (AttributeError, functools.partial(getattr, os), "getlogin"),
+        )
+        for error, function, argument in asked:
+            with self.assertRaisesRegex(error, "ppwasm: a sandbox has one user only"):
+                function(argument)
         self.refused(termios.error, "terminal", termios.tcgetattr, 0)
         self.assertEqual(shutil.get_terminal_size(), (80, 24))
         self.refused(OSError, "system log", syslog.syslog, "x")
@@ -267,8 +294,15 @@ class Refusals(unittest.TestCase):
         with self.assertRaisesRegex(OSError, "limits are the job's"):
             resource.setrlimit(resource.RLIMIT_STACK, (1, 1))
         self.assertGreaterEqual(resource.getrusage(resource.RUSAGE_SELF).ru_utime, 0)
-        with self.assertRaises(OSError):
-            getpass.getuser()
+
+    def test_signals_that_would_interrupt(self) -> None:
+        import signal
+
+        for name in ("alarm", "setitimer", "pause", "pthread_kill"):
+            self.assertFalse(hasattr(signal, name))
+            self.refused(AttributeError, "timers that interrupt", getattr, signal, name)
+        with self.assertRaisesRegex(AttributeError, "^module 'signal' has no attribute 'no_such_name'$"):
+            signal.no_such_name  # type: ignore[attr-defined]  # noqa: B018
 
     def test_file_locks_are_granted(self) -> None:
         import fcntl
@@ -276,6 +310,271 @@ class Refusals(unittest.TestCase):
         with tempfile.TemporaryFile() as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             fcntl.lockf(file, fcntl.LOCK_UN)
+        with self.assertRaises(ValueError):
+            fcntl.flock(-1, fcntl.LOCK_SH)
+        with self.assertRaises(TypeError):
+            fcntl.flock("x", fcntl.LOCK_SH)  # type: ignore[arg-type]
+        with self.assertRaises(OSError):
+            fcntl.flock(99, fcntl.LOCK_SH)
+        self.refused(OSError, "devices", fcntl.fcntl, 0, fcntl.F_GETFL)
+
+
+@unittest.skipUnless(IN_GUEST, "what this is about is in the guest")
+class OneUser(unittest.TestCase):
+    """The user whom programs ask for to find a home and an owner."""
+
+    def test_the_user_has_a_name_and_a_home(self) -> None:
+        import getpass
+        import grp
+        import pwd
+
+        self.assertEqual(getpass.getuser(), "user")
+        self.assertEqual(pwd.getpwuid(os.getuid()), pwd.getpwnam("user"))
+        self.assertEqual(grp.getgrgid(os.getgid()), grp.getgrnam("user"))
+        self.assertEqual(pwd.getpwnam("root").pw_uid, 0)
+        self.assertEqual([entry.pw_name for entry in pwd.getpwall()], ["root", "user"])
+        self.assertEqual(Path.home(), Path("/work"))
+        self.assertEqual(os.path.expanduser("~/x"), "/work/x")
+        self.assertEqual(Path("~user/x").expanduser(), Path("/work/x"))
+        self.assertEqual(os.path.expanduser("~nobody/x"), "~nobody/x")
+
+    def test_files_belong_to_the_user(self) -> None:
+        with tempfile.NamedTemporaryFile() as file:
+            self.assertEqual((Path(file.name).owner(), Path(file.name).group()), ("user", "user"))
+            found = os.fstat(file.fileno())
+            self.assertEqual((found.st_uid, found.st_gid), (os.getuid(), os.getgid()))
+
+
+@unittest.skipUnless(IN_GUEST, "what this is about is in the guest")
+class Names(unittest.TestCase):
+    """Names and addresses that need no network."""
+
+    def test_localhost_and_numbers_are_known(self) -> None:
+        inet, stream = socket.AF_INET, socket.SOCK_STREAM
+        self.assertEqual(
+            socket.getaddrinfo("localhost", "http", type=stream), [(inet, stream, 6, "", ("127.0.0.1", 80))]
+        )
+        self.assertEqual(
+            socket.getaddrinfo("::1", 8080, type=socket.SOCK_DGRAM),
+            [(socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", 8080, 0, 0))],
+        )
+        self.assertEqual([entry[4] for entry in socket.getaddrinfo("10.1.2.3", None)], [("10.1.2.3", 0)] * 3)
+        passive = socket.getaddrinfo(None, 80, type=stream, flags=socket.AI_PASSIVE)
+        self.assertEqual([entry[4] for entry in passive], [("0.0.0.0", 80)])
+        self.assertEqual(socket.gethostbyname("localhost"), "127.0.0.1")
+        self.assertEqual(socket.gethostbyaddr("127.0.0.1"), ("localhost", [], ["127.0.0.1"]))
+        self.assertEqual(socket.getnameinfo(("127.0.0.1", 443), 0), ("localhost", "https"))
+        self.assertEqual(socket.getnameinfo(("10.1.2.3", 9999), 0), ("10.1.2.3", "9999"))
+        self.assertEqual((socket.getservbyname("ssh"), socket.getservbyport(53, "udp")), (22, "domain"))
+
+    def test_what_is_wrong_with_a_request(self) -> None:
+        for code, arguments in {
+            socket.EAI_NONAME: (None, None),
+            socket.EAI_SERVICE: ("localhost", "no such service"),
+            socket.EAI_FAMILY: ("localhost", 80, 77),
+            socket.EAI_ADDRFAMILY: ("localhost", 80, socket.AF_INET6),
+            socket.EAI_SOCKTYPE: ("localhost", 80, 0, 77),
+        }.items():
+            with self.assertRaises(socket.gaierror) as caught:
+                socket.getaddrinfo(*arguments)  # type: ignore[arg-type]
+            self.assertEqual(caught.exception.errno, code, arguments)
+        with self.assertRaises(OSError):
+            socket.getservbyname("no such service")
+        with self.assertRaises(socket.herror):
+            socket.gethostbyaddr("10.1.2.3")
+
+    def test_a_mock_of_a_socket_has_its_methods(self) -> None:
+        from unittest import mock
+
+        made = mock.create_autospec(socket.socket)()
+        for name in ("accept", "bind", "connect", "listen", "recv", "recv_into", "send", "sendall", "setsockopt"):
+            self.assertTrue(callable(getattr(made, name)), name)
+        with self.assertRaisesRegex(OSError, "a sandbox has no network"):
+            socket.socket.sendall(made, b"x")
+        self.assertFalse(hasattr(socket, "AF_UNIX"))
+
+
+@unittest.skipUnless(IN_GUEST, "what this is about is in the guest")
+class Waiting(unittest.TestCase):
+    """Waits that nobody can end: those with a timeout end when it is over, the others are an error."""
+
+    LOOKS_MAX = 100
+    """So many looks at the clock may come to a wait's length, when each moves it a little. Spinning takes millions."""
+
+    def takes(self, seconds: float, wait: Callable[[], Any]) -> Any:
+        # Each look moves the sandbox's clock, so that time says how often it was looked at.
+        started = time.monotonic()
+        time.monotonic()
+        step = time.monotonic() - started
+        started = time.monotonic()
+        try:
+            return wait()
+        finally:
+            passed = time.monotonic() - started
+            self.assertGreaterEqual(passed, seconds)
+            self.assertLess(passed - seconds, self.LOOKS_MAX * max(step, 1e-6))
+
+    def held(self) -> Any:
+        lock = threading.Lock()
+        lock.acquire()
+        return lock
+
+    def test_with_a_timeout(self) -> None:
+        condition = threading.Condition()
+
+        def condition_waits() -> bool:
+            with condition:
+                return condition.wait(7200)
+
+        self.assertIs(self.takes(3600, lambda: threading.Event().wait(3600)), False)
+        self.assertIs(self.takes(7200, condition_waits), False)
+        self.assertIs(self.takes(60, lambda: self.held().acquire(timeout=60)), False)
+        self.assertIs(self.takes(60, lambda: threading.Semaphore(0).acquire(timeout=60)), False)
+        for make in (queue.Queue, queue.SimpleQueue, queue.PriorityQueue):
+            with self.assertRaises(queue.Empty):
+                self.takes(5, lambda make=make: make().get(timeout=5))  # type: ignore[misc]
+        with self.assertRaises(queue.Full):
+            full: queue.Queue[int] = queue.Queue(1)
+            full.put(1)
+            self.takes(5, lambda: full.put(2, timeout=5))
+        with self.assertRaises(threading.BrokenBarrierError):
+            self.takes(3, lambda: threading.Barrier(2).wait(3))
+        with self.assertRaises(concurrent.futures.TimeoutError):
+            self.takes(9, lambda: concurrent.futures.Future[int]().result(timeout=9))
+
+    def test_a_very_long_timeout(self) -> None:
+        self.assertIs(self.takes(1e9, lambda: self.held().acquire(timeout=1e9)), False)
+        with self.assertRaises(OverflowError):
+            self.held().acquire(timeout=threading.TIMEOUT_MAX * 2)
+
+    def test_without_waiting(self) -> None:
+        self.assertIs(self.takes(0, lambda: self.held().acquire(blocking=False)), False)
+        self.assertIs(self.takes(0, lambda: self.held().acquire(timeout=0)), False)
+        with self.assertRaises(queue.Empty):
+            self.takes(0, lambda: queue.SimpleQueue[int]().get(timeout=0))
+
+    def test_without_a_timeout(self) -> None:
+        condition = threading.Condition()
+
+        def condition_waits() -> bool:
+            with condition:
+                return condition.wait()
+
+        for wait in (
+            threading.Event().wait,
+            condition_waits,
+            self.held().acquire,
+            self.held().__enter__,
+            queue.Queue().get,
+            queue.SimpleQueue().get,
+            threading.Barrier(2).wait,
+            concurrent.futures.Future().result,
+        ):
+            with self.assertRaisesRegex(
+                RuntimeError, "ppwasm: this would wait for ever, because a sandbox has no other"
+            ):
+                wait()
+        # The condition's lock is free again.
+        self.assertTrue(condition.acquire(blocking=False))
+
+    def test_a_wait_leaves_a_lock_as_it_was(self) -> None:
+        lock = self.held()
+        self.assertFalse(lock.acquire(timeout=1))
+        lock.release()
+        self.assertTrue(lock.acquire(timeout=1))
+        items: queue.SimpleQueue[int] = queue.SimpleQueue()
+        with self.assertRaises(queue.Empty):
+            items.get(timeout=1)
+        items.put(3)
+        self.assertEqual(items.get(), 3)
+
+    def test_select_with_a_closed_descriptor(self) -> None:
+        import select
+
+        with tempfile.TemporaryFile() as file:
+            closed = file.fileno()
+        asked: tuple[tuple[Any, Any, Any], ...] = (
+            ([closed], [], []),
+            ([], (closed,), []),
+            ([], [], iter([closed])),
+        )
+        for one, two, three in asked:
+            with self.assertRaises(OSError) as caught:
+                select.select(one, two, three, 0)
+            self.assertEqual(caught.exception.errno, errno.EBADF)
+        self.assertEqual(self.takes(20, lambda: select.select([], [], [], 20)), ([], [], []))
+
+
+@unittest.skipUnless(IN_GUEST, "what this is about is in the guest")
+class KeyDerivation(unittest.TestCase):
+    """`hashlib.pbkdf2_hmac` and `scrypt`, which CPython's own tests hold to more of the RFCs' vectors."""
+
+    def test_pbkdf2(self) -> None:
+        # RFC 6070 and RFC 7914, section 11; the others from OpenSSL.
+        for name, password, salt, iterations, length, key in (
+            ("sha1", b"password", b"salt", 2, 20, "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957"),
+            ("sha256", b"Password", b"NaCl", 80000, 64, PBKDF2_SHA256),
+            *((name, *PBKDF2_ARGUMENTS, 40, key) for name, key in PBKDF2_OF_OPENSSL.items()),
+        ):
+            self.assertEqual(hashlib.pbkdf2_hmac(name, password, salt, iterations, length).hex(), key, name)
+
+    def test_the_digest_s_length_is_the_default(self) -> None:
+        for name in hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}:
+            key = hashlib.pbkdf2_hmac(name, b"", b"", 1)
+            self.assertEqual(len(key), hashlib.new(name).digest_size)
+            # The first iteration alone is one HMAC.
+            self.assertEqual(key, hmac.digest(b"", (1).to_bytes(4, "big"), name))
+
+    def test_arguments_of_pbkdf2(self) -> None:
+        for error, arguments in (
+            (ValueError, ("sha256", b"", b"", 0)),
+            (OverflowError, ("sha256", b"", b"", 2**31)),
+            (ValueError, ("sha256", b"", b"", 1, 0)),
+            (OverflowError, ("sha256", b"", b"", 1, 2**31)),
+            (ValueError, ("shake_128", b"", b"", 1)),
+            (ValueError, ("unknown", b"", b"", 1)),
+            (TypeError, (b"sha256", b"", b"", 1)),
+            (TypeError, ("sha256", "", b"", 1)),
+            (TypeError, ("sha256", b"", 3, 1)),
+            (TypeError, ("sha256", b"", b"", 1.0)),
+        ):
+            with self.assertRaises(error, msg=str(arguments)):
+                hashlib.pbkdf2_hmac(*arguments)
+
+    def test_scrypt(self) -> None:
+        # RFC 7914, section 12.
+        key = hashlib.scrypt(b"password", salt=b"NaCl", n=1024, r=8, p=16)
+        self.assertTrue(key.hex().startswith("fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830"), key.hex())
+        # 128 * r * (n + p + 2) bytes are what it takes.
+        needed = 128 * 8 * (1024 + 1 + 2)
+        hashlib.scrypt(b"", salt=b"", n=1024, r=8, p=1, maxmem=needed)
+        for error, changed in (
+            (ValueError, {"maxmem": needed - 1}),
+            (ValueError, {"n": 1000}),
+            (ValueError, {"n": 1}),
+            (ValueError, {"n": 2**16, "r": 1}),
+            (ValueError, {"n": 2**15, "r": 8}),
+            (ValueError, {"r": 0}),
+            (ValueError, {"p": 2**30 // 8}),
+            (ValueError, {"dklen": 0}),
+            (TypeError, {"salt": None}),
+            (TypeError, {"n": None}),
+            (TypeError, {"r": 1.0}),
+        ):
+            arguments: dict[str, Any] = {"salt": b"", "n": 1024, "r": 8, "p": 1, **changed}
+            with self.assertRaises(error, msg=str(changed)):
+                hashlib.scrypt(b"", **arguments)
+
+    def test_digests_of_files_and_messages(self) -> None:
+        digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        self.assertEqual(hashlib.file_digest(io.BytesIO(b"abc"), "sha256").hexdigest(), digest)
+        with tempfile.TemporaryFile() as file:
+            file.write(b"abc")
+            file.seek(0)
+            self.assertEqual(hashlib.file_digest(file, hashlib.sha256).hexdigest(), digest)
+        # RFC 4231, test case 2.
+        told = hmac.digest(b"Jefe", b"what do ya want for nothing?", "sha256").hex()
+        self.assertEqual(told, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
 
 
 @unittest.skipUnless(IN_GUEST, "what this is about is in the guest")
