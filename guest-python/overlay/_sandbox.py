@@ -238,6 +238,7 @@ def _amend_signal(module: Any) -> None:
             message = f"{INTERRUPTS} ({message})"
         raise AttributeError(message, name=name, obj=module)
 
+    explained.__module__ = module.__name__
     module.__getattr__ = explained
 
 

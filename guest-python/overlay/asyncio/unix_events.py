@@ -124,6 +124,9 @@ class MultiLoopChildWatcher(AbstractChildWatcher):
 class ThreadedChildWatcher(AbstractChildWatcher):
     """See `AbstractChildWatcher`."""
 
+    def __init__(self):
+        self._threads = {}
+
 
 class _DefaultEventLoopPolicy(events.BaseDefaultEventLoopPolicy):
     """Makes event loops of this module."""

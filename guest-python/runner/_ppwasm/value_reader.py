@@ -463,7 +463,7 @@ class Reader:
         self.check(method_for(cls) is Writer.write_exception, start)
         try:
             return cls(*args)
-        except TypeError as error:
+        except Exception as error:
             raise MalformedValue(f"no {cls.__qualname__} with these arguments ({error})", start) from None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import InitVar, dataclass, field
+from typing import ClassVar, NamedTuple
 
 
 class Colour(enum.Enum):
@@ -65,6 +65,45 @@ class Copied:
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return (Copied, ())
+
+
+class OtherArgumentsError(Exception):
+    """Takes other arguments than it hands on."""
+
+    def __init__(self, number: int, text: str) -> None:
+        if text != "text":
+            raise KeyError(text)
+        super().__init__(number)
+
+
+@dataclass
+class Eager:
+    """A dataclass that does something when it is made, and would be copied in its own way."""
+
+    made: ClassVar[list[str]] = []
+
+    first: int
+    scale: InitVar[int] = 1
+    second: int = field(init=False)
+
+    def __post_init__(self, scale: int) -> None:
+        self.made.append("made")
+        self.second = self.first * scale
+
+    def __getstate__(self) -> object:
+        raise AssertionError("is not asked")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.made.append(name)
+        super().__setattr__(name, value)
+
+
+class Base:
+    __slots__ = ("low",)
+
+
+class Derived(Base):
+    __slots__ = ("__dict__", "high")
 
 
 class OwnDict(dict[str, int]):

@@ -350,6 +350,131 @@ class Rules(unittest.TestCase):
         point.colour = "red"  # type: ignore[attr-defined]
         self.assertEqual(decode(encode(point, CLASSES), CLASSES).__dict__, {"x": 1, "y": 0, "colour": "red"})
 
+    def test_nothing_of_a_dataclass_runs_when_it_is_read(self) -> None:
+        value = golden_classes.Eager(2, 5)
+        data = encode(value, CLASSES)
+        golden_classes.Eager.made.clear()
+        self.assertEqual(decode(data, CLASSES).__dict__, {"first": 2, "second": 10})
+        self.assertEqual(golden_classes.Eager.made, [])
+
+    def test_only_fields_of_init_have_to_be_there(self) -> None:
+        value = golden_classes.Eager(2)
+        del value.second
+        self.assertEqual(decode(encode(value, CLASSES), CLASSES).__dict__, {"first": 2})
+        del value.first
+        with self.assertRaisesRegex(MalformedValue, "no field 'first' for Eager"):
+            decode(encode(value, CLASSES), CLASSES)
+
+    def test_attributes_are_slots_of_the_base_first(self) -> None:
+        value = golden_classes.Derived()
+        value.other = 3  # type: ignore[attr-defined]
+        value.high = 2  # type: ignore[attr-defined]
+        value.low = 1  # type: ignore[attr-defined]
+        value.__orig_class__ = list  # type: ignore[attr-defined]
+        data = encode(value, CLASSES)
+        names = [name for name in (b"low", b"high", b"other") if name in data]
+        self.assertEqual(sorted(names, key=data.index), [b"low", b"high", b"other"])
+        self.assertNotIn(b"__orig_class__", data)
+        read: Any = decode(data, CLASSES)
+        self.assertEqual((read.low, read.high, read.__dict__), (1, 2, {"other": 3}))
+        no_room = encode(golden_classes.Slotted(1, 2), CLASSES).replace(b"dleft", b"dwest")
+        with self.assertRaisesRegex(MalformedValue, "no Slotted with this content"):
+            decode(no_room, CLASSES)
+
+    def test_an_exception_is_its_class_and_args(self) -> None:
+        error = ValueError(1, "two")
+        error.add_note("a note")
+        error.more = 3  # type: ignore[attr-defined]
+        error.__cause__ = KeyError()
+        read: Any = decode(encode(error))
+        self.assertEqual((type(read), read.args, read.__dict__), (ValueError, (1, "two"), {}))
+        self.assertIsNone(read.__cause__)
+        self.assertIsNone(read.__context__)
+        self.assertIsNone(read.__traceback__)
+
+    def test_an_exception_that_its_args_do_not_make_is_refused_on_reading(self) -> None:
+        for args in ((1,), (1, "other text")):
+            error = golden_classes.OtherArgumentsError(1, "text")
+            error.args = args
+            data = encode(error, CLASSES)
+            with self.assertRaisesRegex(MalformedValue, "no OtherArgumentsError with these arguments .* at offset 0"):
+                decode(data, CLASSES)
+
+    def test_flags_and_mixins_are_enum_members(self) -> None:
+        both = golden_classes.Access.READ | golden_classes.Access.WRITE
+        self.assertIs(decode(encode(both, CLASSES), CLASSES), both)
+        self.assertIs(decode(encode(golden_classes.Level.HIGH, CLASSES), CLASSES), golden_classes.Level.HIGH)
+        other_type = encode(golden_classes.Level.LOW, CLASSES)[:-1] + encode(True)
+        with self.assertRaises(MalformedValue):
+            decode(other_type, CLASSES)
+
+    def test_a_named_tuple_with_attributes_is_refused(self) -> None:
+        class_of_pair = type("Pair", (golden_classes.Pair,), {"__module__": "golden_classes"})
+        value = class_of_pair(1, 2)
+        value.more = 3
+        self.assertIn("a named tuple with attributes besides its fields", self.refused(value))
+
+    def test_the_order_of_a_dict_is_its_own(self) -> None:
+        one, other = {1: 0, 2: 0}, {2: 0, 1: 0}
+        self.assertNotEqual(encode(one), encode(other))
+        self.assertEqual(list(cast("dict[int, int]", decode(encode(other)))), [2, 1])
+        self.assertEqual(encode(collections.Counter("ba")), encode(decode(encode(collections.Counter("ba")))))
+
+    def test_equal_keys_and_unordered_elements_are_refused_on_reading(self) -> None:
+        for same in ((1, 1.0), (1, True), (0.0, -0.0), ("a", "a"), (b"", b"")):
+            keys = b"".join(encode(key) + encode(None) for key in same)
+            with self.assertRaisesRegex(MalformedValue, "duplicate key"):
+                decode(b"\xa2" + keys)
+        for low, high in ((1, 2), (9, 256), ("a", "b"), ("z", "aa"), (5, "a")):
+            in_order = sorted((encode(low), encode(high)))
+            decode(b"\xd9\x01\x02\x82" + b"".join(in_order))
+            with self.assertRaisesRegex(MalformedValue, "out of order"):
+                decode(b"\xd9\x01\x02\x82" + b"".join(reversed(in_order)))
+
+    def test_levels_are_the_arrays_and_maps_of_the_bytes(self) -> None:
+        """At the last level, and one past it."""
+        for value, levels in (
+            (5, 0),
+            (10**30, 0),
+            ("text", 0),
+            (datetime.date(2020, 1, 1), 0),
+            (datetime.timedelta(1), 1),
+            (1j, 1),
+            ([], 1),
+            ({}, 1),
+            (frozenset(), 1),
+            (fractions.Fraction(1, 2), 1),
+            (golden_classes.Colour.RED, 1),
+            (golden_classes.Point(1), 2),
+            (golden_classes.Pair(1, 2), 2),
+            (golden_classes.Plain(), 2),
+            (ValueError(), 2),
+            (collections.deque(), 2),
+            (collections.Counter(), 2),
+        ):
+            wrapped: Any = value
+            for _ in range(NESTING_MAX - levels):
+                wrapped = [wrapped]
+            data = encode(wrapped, CLASSES)
+            self.assertEqual(encode(decode(data, CLASSES), CLASSES), data)
+            if levels:
+                self.assertIn("nested more than 200", self.refused([wrapped]))
+                # The same with one array more around it, as a hostile writer would send it.
+                with self.assertRaisesRegex(MalformedValue, "nested more than 200"):
+                    decode(b"\x81" + data, CLASSES)
+
+    def test_a_zone_without_a_key_is_refused(self) -> None:
+        import zoneinfo
+
+        path = next(Path(folder, "UTC") for folder in (*zoneinfo.TZPATH, "/usr/share/zoneinfo") if folder)
+        if not path.exists():
+            self.skipTest("no zone files here")
+        with path.open("rb") as file:
+            zone = zoneinfo.ZoneInfo.from_file(file)
+        self.assertEqual(self.refused(zone), "result cannot travel: it is a time zone without a key")
+        with self.assertRaisesRegex(MalformedValue, "no time zone 'No/Where' here"):
+            decode(encode(zoneinfo.ZoneInfo("UTC")).replace(b"cUTC", b"hNo/Where"))
+
     def test_a_long_decimal_travels(self) -> None:
         value = decimal.Decimal("1." + "7" * 10_000)
         self.assertEqual(decode(encode(value)), value)
