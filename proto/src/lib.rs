@@ -53,6 +53,7 @@ mod outcome;
 mod reply;
 mod repr;
 pub mod value;
+pub mod wire;
 
 pub use bundle::{
     BUNDLE_CAPTURED_MAX, BUNDLE_FILES_MAX, BundleError, Entry, FunctionBundle, SourceFile,
