@@ -67,6 +67,8 @@ impl Faults {
 struct Plan {
     reached: Vec<Point>,
     die_at: Option<usize>,
+    /// How many times a point is still passed before the process dies there.
+    die_on: Option<(Point, usize)>,
     fail: Vec<(Point, io::ErrorKind)>,
 }
 
@@ -76,6 +78,13 @@ impl Faults {
     pub(crate) fn die_at(step: usize) -> Self {
         let faults = Self::default();
         faults.plan.lock().unwrap().die_at = Some(step);
+        faults
+    }
+
+    /// Dies when `point` is reached after it was passed `passes` times.
+    pub(crate) fn die_on(point: Point, passes: usize) -> Self {
+        let faults = Self::default();
+        faults.plan.lock().unwrap().die_on = Some((point, passes));
         faults
     }
 
@@ -95,6 +104,11 @@ impl Faults {
         plan.reached.push(point);
         if plan.die_at == Some(plan.reached.len()) {
             std::process::abort();
+        }
+        match &mut plan.die_on {
+            Some((at, 0)) if *at == point => std::process::abort(),
+            Some((at, passes)) if *at == point => *passes -= 1,
+            _ => {}
         }
         match plan.fail.iter().position(|(at, _)| *at == point) {
             Some(index) => Err(plan.fail.remove(index).1.into()),

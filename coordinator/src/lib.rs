@@ -1,6 +1,7 @@
 //! The coordinator: what it has to remember, and later the server around it.
 //!
-//! * [`blobs`] keeps bytes named by their digest.
+//! * [`store`] keeps jobs, tasks, outcomes and identities so that nothing that was acknowledged is lost.
+//! * [`blobs`] keeps what is too large for it: bytes named by their digest.
 //!
 //! Decisions about who runs what are `ppwasm-scheduler`'s; what peers say is `ppwasm-proto`'s.
 
@@ -8,5 +9,6 @@
 
 pub mod blobs;
 mod faults;
+pub mod store;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,66 @@
+//! Copies a store that is in use.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ppwasm_proto::Digest;
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use super::{BLOB_FOLDER, STORE_FILE};
+use crate::blobs::Blobs;
+use crate::store::ReadError;
+
+/// Copies the tables as they are at this moment, and every blob they name, into a new folder. Nobody removes blobs
+/// meanwhile: the caller sees to that.
+pub(super) fn backup(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ReadError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    fs::create_dir(folder).map_err(failed("make", folder))?;
+    let unfinished = folder.join(".unfinished");
+    let mut copy = Connection::open(&unfinished)?;
+    // In one step: in several, each write in between would make it begin anew.
+    let step = Backup::new(db, &mut copy)?.step(-1)?;
+    if step != StepResult::Done {
+        let source = io::ErrorKind::ResourceBusy.into();
+        return Err(failed("copy", folder)(source));
+    }
+    copy.close().map_err(|(_, error)| error)?;
+    sync(&unfinished).map_err(failed("sync", &unfinished))?;
+    let mut find = db.prepare("SELECT digest FROM blob")?;
+    let mut rows = find.query([])?;
+    let target = folder.join(BLOB_FOLDER);
+    while let Some(found) = rows.next()? {
+        let digest = Digest::from_bytes(super::row::at(found, 0)?);
+        copy_blob(blobs, &digest, &target).map_err(failed("copy", &blobs.path(&digest)))?;
+    }
+    // Last, so that what has the name is whole.
+    let path = folder.join(STORE_FILE);
+    fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
+    sync(folder).map_err(failed("sync", folder))
+}
+
+/// A blob never changes, so that both may be the same file.
+fn copy_blob(blobs: &Blobs, digest: &Digest, target: &Path) -> io::Result<()> {
+    let from = blobs.path(digest);
+    let place: PathBuf = from.strip_prefix(blobs.root()).unwrap_or(&from).to_owned();
+    let to = target.join(place);
+    let folder = to.parent().unwrap_or(target);
+    fs::create_dir_all(folder)?;
+    if fs::hard_link(&from, &to).is_err() {
+        fs::copy(&from, &to)?;
+        sync(&to)?;
+    }
+    sync(folder)
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,393 @@
+//! Files that are not what was written.
+
+use std::fs;
+
+use super::*;
+
+/// A random number from a seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+}
+
+/// What became of a store that was harmed.
+#[derive(Debug, PartialEq)]
+enum Found {
+    /// It says what it said.
+    Intact,
+    /// It says what it said at an earlier time.
+    Earlier(usize),
+    /// It is not opened.
+    Refused(String),
+    /// It is opened, and reading something is an error.
+    Told(String),
+}
+
+/// Opens and reads all; fails the test when something is wrong and nobody says so.
+fn examine(folder: &Path, dumps: &[String]) -> Found {
+    let _ = fs::create_dir_all(folder.join("blobs"));
+    let store = match SqliteStore::open(folder, &options()) {
+        Ok(store) => store,
+        Err(error) => return Found::Refused(error.to_string()),
+    };
+    match dump(&store) {
+        Err(error) => Found::Told(error.to_string()),
+        Ok(text) if Some(&text) == dumps.last() => Found::Intact,
+        Ok(text) => match dumps.iter().rposition(|dump| *dump == text) {
+            Some(at) => Found::Earlier(at),
+            None => panic!("it says something else, and no error: {text}"),
+        },
+    }
+}
+
+/// A closed store: everything is in the database, the log is empty.
+fn closed() -> (tempfile::TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let script = Script::new();
+    let before_forgetting = &script.steps[..script.steps.len() - 4];
+    for step in before_forgetting {
+        step.apply(&store).unwrap();
+    }
+    let expected = dump(&store).unwrap();
+    drop(store);
+    let log = folder.path().join(format!("{STORE_FILE}-wal"));
+    assert!(fs::metadata(&log).map_or(0, |log| log.len()) == 0);
+    (folder, vec![expected])
+}
+
+#[test]
+fn case_16_a_harmed_database_is_refused_or_intact() {
+    let (folder, dumps) = closed();
+    let bytes = fs::read(folder.path().join(STORE_FILE)).unwrap();
+    assert!(bytes.len() > 80_000);
+    let mut random = Random(16);
+    let mut harms: Vec<(String, Vec<u8>)> = Vec::new();
+    for _ in 0..250 {
+        let (at, bit) = (random.below(bytes.len()), random.below(8));
+        let mut harmed = bytes.clone();
+        harmed[at] ^= 1 << bit;
+        harms.push((format!("bit {bit} of byte {at}"), harmed));
+    }
+    // The first hundred bytes say what everything else is.
+    for at in 0..100 {
+        let mut harmed = bytes.clone();
+        harmed[at] ^= 1 << random.below(8);
+        harms.push((format!("a bit of byte {at} of the head"), harmed));
+    }
+    for block in 0..bytes.len() / 4096 {
+        for length in [4096, 512] {
+            let from = block * 4096 + random.below(4096 / length) * length;
+            let mut harmed = bytes.clone();
+            harmed[from..from + length].fill(0);
+            harms.push((format!("{length} zeros at {from}"), harmed));
+        }
+    }
+    for _ in 0..20 {
+        let length = random.below(bytes.len());
+        harms.push((format!("cut at {length}"), bytes[..length].to_vec()));
+    }
+    let (mut refused, mut told, mut intact) = (0, 0, 0);
+    for (harm, harmed) in harms {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(STORE_FILE), &harmed).unwrap();
+        match examine(folder.path(), &dumps) {
+            Found::Intact => intact += 1,
+            Found::Refused(_) => refused += 1,
+            Found::Told(_) => told += 1,
+            Found::Earlier(at) => panic!("{harm}: state {at}"),
+        }
+    }
+    // Nothing of this is for its own sake: without each kind the test would test less than it says.
+    assert!(
+        refused > 50 && told > 20 && intact > 5,
+        "{refused} {told} {intact}"
+    );
+}
+
+#[test]
+fn case_16_an_empty_database_is_a_new_store_only_without_a_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    commit(&store, 1, vec![audited(1)]).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(folder.path(), copy.path());
+    fs::write(copy.path().join(STORE_FILE), b"").unwrap();
+    let refused = SqliteStore::open(copy.path(), &options()).unwrap_err();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    fs::remove_file(copy.path().join(format!("{STORE_FILE}-wal"))).unwrap();
+    open(copy.path());
+}
+
+/// A store in use: its files, and how long the log was after each batch was acknowledged.
+fn in_use() -> (tempfile::TempDir, Vec<String>, Vec<usize>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.seams.no_idle_checkpoint = true;
+    let store = SqliteStore::open(folder.path(), &options).unwrap();
+    let script = Script::new();
+    let (mut dumps, mut lengths) = (vec![dump(&store).unwrap()], Vec::new());
+    let log = folder.path().join(format!("{STORE_FILE}-wal"));
+    let length = || fs::metadata(&log).unwrap().len() as usize;
+    lengths.push(length());
+    for step in &script.steps[..script.steps.len() - 4] {
+        step.apply(&store).unwrap();
+        dumps.push(dump(&store).unwrap());
+        lengths.push(length());
+    }
+    let copy = tempfile::tempdir().unwrap();
+    copy_files(folder.path(), copy.path());
+    (copy, dumps, lengths)
+}
+
+#[test]
+fn case_08_a_log_cut_anywhere_leaves_whole_batches_and_all_that_were_synced() {
+    let (files, dumps, lengths) = in_use();
+    let log = format!("{STORE_FILE}-wal");
+    let bytes = fs::read(files.path().join(&log)).unwrap();
+    assert_eq!(lengths.last(), Some(&bytes.len()));
+    let mut random = Random(8);
+    let mut cuts: Vec<usize> = (0..120).map(|_| random.below(bytes.len())).collect();
+    cuts.extend(lengths.iter().flat_map(|length| [*length, length - 1]));
+    cuts.extend([0, 1, 31, 32, 33]);
+    for cut in cuts {
+        for zeros in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            copy_files(files.path(), folder.path());
+            let mut harmed = bytes[..cut].to_vec();
+            if zeros {
+                // Blocks that were made room for and never written.
+                harmed.resize(bytes.len(), 0);
+            }
+            fs::write(folder.path().join(&log), harmed).unwrap();
+            let found = examine(folder.path(), &dumps);
+            let state = match found {
+                Found::Intact => dumps.len() - 1,
+                Found::Earlier(state) => state,
+                other => panic!("cut at {cut}: {other:?}"),
+            };
+            // A batch may be whole although its acknowledgement had not been given.
+            let synced = lengths.iter().rposition(|length| *length <= cut);
+            assert!(synced.is_none_or(|synced| state >= synced), "{cut} {state}");
+        }
+    }
+}
+
+#[test]
+fn case_16_a_harmed_log_is_refused_before_its_last_transaction() {
+    let (files, dumps, lengths) = in_use();
+    let log = format!("{STORE_FILE}-wal");
+    let bytes = fs::read(files.path().join(&log)).unwrap();
+    let last = lengths
+        .iter()
+        .rev()
+        .find(|length| **length < bytes.len())
+        .unwrap();
+    let mut random = Random(161);
+    let mut harms: Vec<_> = (0..300).map(|_| (random.below(bytes.len()), 1)).collect();
+    harms.extend((0..40).map(|at| (at, 1)));
+    // The heads of frames, where it says which page, whether it is a commit, and of which log.
+    let frames = (bytes.len() - 32) / (4096 + 24);
+    harms.extend((0..frames).map(|frame| (32 + frame * (4096 + 24) + random.below(24), 1)));
+    harms.extend((0..40).map(|_| (random.below(bytes.len() / 512) * 512, 512)));
+    let (mut refused, mut intact, mut earlier) = (0, 0, 0);
+    for (at, length) in harms {
+        let folder = tempfile::tempdir().unwrap();
+        copy_files(files.path(), folder.path());
+        let mut harmed = bytes.clone();
+        match length {
+            1 => harmed[at] ^= 1 << random.below(8),
+            length => harmed[at..at + length].fill(0),
+        }
+        if harmed == bytes {
+            continue;
+        }
+        fs::write(folder.path().join(&log), harmed).unwrap();
+        match examine(folder.path(), &dumps) {
+            Found::Refused(_) => refused += 1,
+            Found::Intact => intact += 1,
+            // Looks as if power had been lost while it was written.
+            Found::Earlier(state) if at + length > *last => {
+                assert!(state + 3 > dumps.len() - 1, "{state}");
+                earlier += 1;
+            }
+            found => panic!("{length} bytes at {at}: {found:?}"),
+        }
+    }
+    assert!(refused > 200, "{refused} {intact} {earlier}");
+}
+
+#[test]
+fn check_says_what_is_wrong() {
+    let (folder, _) = closed();
+    let report = check(folder.path(), true).unwrap();
+    assert!(
+        report.is_clean() && report.jobs == 2 && report.blobs == 1,
+        "{report:?}"
+    );
+    let path = folder.path().join(STORE_FILE);
+    let harm = |sql: &str| {
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(&path, copy.path().join(STORE_FILE)).unwrap();
+        let from = folder.path().join("blobs");
+        assert!(
+            std::process::Command::new("cp")
+                .arg("-r")
+                .arg(from)
+                .arg(copy.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+        let db = rusqlite::Connection::open(copy.path().join(STORE_FILE)).unwrap();
+        db.execute_batch(sql).unwrap();
+        drop(db);
+        let report = check(copy.path(), true).unwrap();
+        report
+            .findings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(harm("SELECT 1"), "");
+    let expected = [
+        (
+            "UPDATE outcome SET attempt = attempt + 1",
+            "does not hold its checksum",
+        ),
+        (
+            "DELETE FROM outcome WHERE key IN (SELECT min(key) FROM outcome)",
+            "outcomes, its row says",
+        ),
+        (
+            "DELETE FROM call WHERE key IN (SELECT max(key) FROM call)",
+            "tasks, its row says",
+        ),
+        ("DELETE FROM job WHERE number = 1", "belongs to no job"),
+        ("DELETE FROM job_state WHERE number = 2", "has no row 2"),
+        (
+            "DELETE FROM event WHERE number = 1",
+            "audit event 1 does not continue the chain",
+        ),
+        (
+            "DELETE FROM event WHERE number = 2",
+            "audit event 2 does not continue the chain",
+        ),
+        (
+            "UPDATE event SET body = x'78' WHERE number = 0",
+            "audit event 0 does not continue the chain",
+        ),
+        (
+            "UPDATE event SET kind = 'x' WHERE number = 2",
+            "audit event 2 does not continue the chain",
+        ),
+        (
+            "UPDATE call SET bodies = zeroblob(length(bodies))",
+            "table call does not hold its checksum",
+        ),
+        ("DELETE FROM blob", "rows, counted are 0"),
+        (
+            "UPDATE blob SET refs = refs + 1",
+            "table blob does not hold its checksum",
+        ),
+        (
+            "DELETE FROM denied; DROP TABLE denied",
+            "impossible value for sql",
+        ),
+        (
+            "UPDATE denied SET reason = 'x'",
+            "table denied does not hold",
+        ),
+        (
+            "UPDATE token SET expires_ms = 9",
+            "table token does not hold",
+        ),
+        (
+            "UPDATE certificate SET identity = 'x'",
+            "table certificate does not hold",
+        ),
+        (
+            "UPDATE worker SET drained = NULL",
+            "table worker does not hold",
+        ),
+        ("UPDATE bundle SET jobs = 9", "table bundle does not hold"),
+        ("DELETE FROM worker", "impossible value for worker"),
+        ("UPDATE meta SET epoch = 7", "table meta"),
+    ];
+    for (sql, text) in expected {
+        let found = harm(sql);
+        assert!(found.contains(text), "{sql}: {found}");
+    }
+}
+
+#[test]
+fn case_17_a_missing_or_damaged_blob_is_an_error_and_a_finding() {
+    let (folder, _) = closed();
+    let digest = Digest::of(&vec![3; INLINE_BYTES_MAX + 1]);
+    let store = open(folder.path());
+    let path = store.blobs().path(&digest);
+    let call = store.calls(&job_id(1), 21, 1).unwrap();
+    assert_eq!(
+        call,
+        [Body::Blob {
+            digest,
+            size: INLINE_BYTES_MAX as u64 + 1
+        }]
+    );
+    drop(store);
+    let findings = || {
+        let report = check(folder.path(), true).unwrap();
+        let texts = report.findings.iter().map(|finding| {
+            let source = std::error::Error::source(finding).map(ToString::to_string);
+            format!("{finding}: {}", source.unwrap_or_default())
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let whole = fs::read(&path).unwrap();
+    let mut harmed = whole.clone();
+    harmed[100] ^= 1;
+    fs::write(&path, harmed).unwrap();
+    let store = open(folder.path());
+    let read = store.blobs().read(&digest, u64::MAX);
+    assert!(matches!(read, Err(crate::blobs::BlobError::Corrupt { .. })));
+    drop(store);
+    let found = findings();
+    assert!(
+        found.len() == 1 && found[0].contains("is damaged"),
+        "{found:?}"
+    );
+    assert!(found[0].starts_with("2 rows name a blob"), "{found:?}");
+    fs::remove_file(&path).unwrap();
+    let found = findings();
+    assert!(
+        found.len() == 1 && found[0].contains("is not here"),
+        "{found:?}"
+    );
+    // Without it no new row may name it; with it, all is well again.
+    let store = open(folder.path());
+    let body = Body::Blob {
+        digest,
+        size: INLINE_BYTES_MAX as u64 + 1,
+    };
+    let write = Write::Bundle { digest, body };
+    let refused = commit(&store, 1, vec![write.clone()]);
+    assert!(matches!(
+        refused,
+        Err(CommitError::Refused {
+            why: Refusal::BlobMissing(_),
+            ..
+        })
+    ));
+    store.blobs().put(&whole).unwrap();
+    commit(&store, 1, vec![write]).unwrap();
+    drop(store);
+    assert_eq!(findings(), [""; 0]);
+}

@@ -1,0 +1,212 @@
+//! Stores that are not opened, and such that end.
+
+use std::fs;
+
+use super::*;
+use sqlite::Seams;
+
+fn refused(folder: &Path, options: &Options) -> OpenError {
+    SqliteStore::open(folder, options).unwrap_err()
+}
+
+#[test]
+fn case_11_a_second_coordinator_is_told_who_has_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = options();
+    first.holder = "ppwasm coordinator, process 77 on hall-9000".to_owned();
+    let store = SqliteStore::open(folder.path(), &first).unwrap();
+    let error = refused(folder.path(), &options());
+    assert!(
+        error
+            .to_string()
+            .ends_with("is in use by ppwasm coordinator, process 77 on hall-9000"),
+        "{error}"
+    );
+    assert!(matches!(
+        check(folder.path(), false),
+        Err(OpenError::Locked { .. })
+    ));
+    commit(&store, 1, vec![audited(1)]).unwrap();
+    drop(store);
+    assert_eq!(open(folder.path()).events(0, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn case_11_who_lost_the_lock_writes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    commit(&first, 1, vec![audited(1)]).unwrap();
+    // As on a file system whose locks are for show.
+    fs::remove_file(folder.path().join("lock")).unwrap();
+    let second = open(folder.path());
+    assert!(second.epoch() > first.epoch());
+    let error = commit(&first, 2, vec![audited(2)]).unwrap_err();
+    let CommitError::Ended(cause) = error else {
+        panic!("{error}");
+    };
+    assert!(matches!(*cause, EndCause::Fenced { .. }), "{cause}");
+    let error = commit(&first, 2, vec![audited(2)]).unwrap_err();
+    assert!(matches!(error, CommitError::Ended(_)), "{error}");
+    commit(&second, 3, vec![audited(3)]).unwrap();
+    assert_eq!(second.events(0, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn case_21_a_network_file_system_is_refused_unless_told_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.seams.file_system = |_| Ok(Some("NFS"));
+    let error = refused(folder.path(), &options);
+    assert!(
+        error
+            .to_string()
+            .ends_with("is on a network file system (NFS)"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing was made"
+    );
+    options.allow_network = true;
+    SqliteStore::open(folder.path(), &options).unwrap();
+}
+
+#[test]
+fn case_21_an_old_sqlite_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.seams.sqlite_version = || 3_051_002;
+    let error = refused(&folder.path().join("store"), &options);
+    assert!(
+        error
+            .to_string()
+            .starts_with("SQLite 3.51.2 is older than 3.51.3"),
+        "{error}"
+    );
+    assert!(!folder.path().join("store").exists());
+}
+
+#[test]
+fn other_files_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(STORE_FILE);
+    let told = |expected: &str| {
+        let before = fs::read(&path).unwrap();
+        let error = refused(folder.path(), &options());
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        fs::remove_file(&path).unwrap();
+    };
+    fs::write(&path, "text, and no database at all").unwrap();
+    told("is not a store of ppwasm: no SQLite database");
+    fs::write(&path, "x").unwrap();
+    told("no SQLite database");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE t (x); PRAGMA application_id = 66;")
+        .unwrap();
+    drop(other);
+    told("a database of another program (application id 0x42)");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(other);
+    told("a database of another program (application id 0x0)");
+    // An empty file is what a crash at the very beginning leaves.
+    fs::write(&path, "").unwrap();
+    open(folder.path());
+}
+
+const SECOND: &str = "CREATE TABLE later (x INTEGER) STRICT";
+
+fn version_2() -> Options {
+    const MIGRATIONS: &[&str] = &[sqlite::VERSION_1, SECOND];
+    Options {
+        seams: Seams {
+            migrations: MIGRATIONS,
+            ..options().seams
+        },
+        ..options()
+    }
+}
+
+#[test]
+fn a_store_moves_forward_and_never_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for step in Script::new().steps {
+        step.apply(&store).unwrap();
+    }
+    let expected = dump(&store).unwrap();
+    drop(store);
+    let newer = SqliteStore::open(folder.path(), &version_2()).unwrap();
+    assert_eq!(dump(&newer).unwrap(), expected);
+    drop(newer);
+    let before = fs::read(folder.path().join(STORE_FILE)).unwrap();
+    let error = refused(folder.path(), &options());
+    assert!(
+        error
+            .to_string()
+            .ends_with("has version 2; this program knows up to 1"),
+        "{error}"
+    );
+    assert!(check(folder.path(), false).is_err());
+    assert_eq!(fs::read(folder.path().join(STORE_FILE)).unwrap(), before);
+    SqliteStore::open(folder.path(), &version_2()).unwrap();
+}
+
+#[test]
+fn the_disk_is_asked_for_all_it_can_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path());
+    let db = sqlite::settings(folder.path());
+    let expected = [
+        ("journal_mode", "wal"),
+        ("synchronous", "2"),
+        ("fullfsync", "1"),
+        ("checkpoint_fullfsync", "1"),
+        ("foreign_keys", "1"),
+        ("trusted_schema", "0"),
+        ("cell_size_check", "1"),
+        ("wal_autocheckpoint", "0"),
+        ("application_id", "1886418771"),
+        ("user_version", "1"),
+    ];
+    for (name, value) in expected {
+        assert!(db.contains(&(name, value.to_owned())), "{name}: {db:?}");
+    }
+}
+
+#[test]
+fn the_last_epoch_is_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path());
+    sqlite::set_epoch(folder.path(), i64::from(Epoch::MAX.number()) - 1);
+    assert_eq!(open(folder.path()).epoch(), Epoch::MAX);
+    let error = refused(folder.path(), &options());
+    assert!(
+        matches!(error, OpenError::EpochsExhausted { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_store_has_one_secret_for_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = open(folder.path()).lease_key();
+    let mut other = Options::new([8; 32]);
+    assert!(
+        SqliteStore::open(folder.path(), &other)
+            .unwrap()
+            .lease_key()
+            == key
+    );
+    other.entropy = [9; 32];
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert!(
+        SqliteStore::open(elsewhere.path(), &other)
+            .unwrap()
+            .lease_key()
+            != key
+    );
+}
