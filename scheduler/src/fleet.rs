@@ -19,6 +19,8 @@ pub(crate) struct WorkerKey(pub u64);
 pub(crate) const SPEED_ONE: u64 = 1024;
 const SPEED_MIN: u64 = SPEED_ONE / 64;
 const SPEED_MAX: u64 = SPEED_ONE * 64;
+/// How slowly speeds go back to one.
+const SPEED_PULL: u64 = 512;
 /// Workers whose speeds differ by less are not ordered by it.
 const SPEED_STEP: u64 = SPEED_ONE / 16;
 
@@ -43,7 +45,8 @@ pub(crate) struct Worker {
     pub speed: u64,
     pub speed_samples: u32,
     pub run_time: RunTime,
-    pub last_end: Timestamp,
+    /// Since when every slot had something to run, if it had at the last end.
+    pub saturated_since: Option<Timestamp>,
     /// After failures in a row it is left alone for a while.
     pub blocked_until: Timestamp,
     pub failures_in_row: u32,
@@ -129,7 +132,7 @@ impl Worker {
             speed: SPEED_ONE,
             speed_samples: 0,
             run_time: RunTime::default(),
-            last_end: Timestamp::ZERO,
+            saturated_since: None,
             blocked_until: Timestamp::ZERO,
             failures_in_row: 0,
             blame: 0,
@@ -183,6 +186,11 @@ impl Worker {
         Micros(run_time.0.saturating_mul(SPEED_ONE) / self.speed.max(1))
     }
 
+    /// How long a task that took so long here takes on the average worker.
+    pub(crate) fn unscaled(&self, run_time: Micros) -> Micros {
+        Micros(run_time.0.saturating_mul(self.speed) / SPEED_ONE)
+    }
+
     /// Whether a lease runs, as far as one can tell: a worker runs the oldest first.
     pub(crate) fn may_run(&self, lease: LeaseId) -> bool {
         let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
@@ -196,8 +204,10 @@ impl Worker {
         let sample = sample.clamp(SPEED_MIN, SPEED_MAX);
         self.speed_samples = self.speed_samples.saturating_add(1);
         let weight = u64::from(self.speed_samples.min(8));
-        self.speed =
-            (self.speed - self.speed / weight + sample / weight).clamp(SPEED_MIN, SPEED_MAX);
+        let learned = self.speed - self.speed / weight + sample / weight;
+        // Speeds are relative to each other; the pull to one keeps all of them together from drifting.
+        let pulled = learned + SPEED_ONE / SPEED_PULL - learned / SPEED_PULL;
+        self.speed = pulled.clamp(SPEED_MIN, SPEED_MAX);
     }
 }
 

@@ -41,6 +41,9 @@ impl Scheduler {
             acknowledged.push(ended.claim.lease);
             self.lease_ended(key, ended, occupied, &mut cancels, out);
         }
+        if let Some(worker) = self.fleet.workers.get_mut(&key) {
+            worker.saturated_since = (!worker.has_free_slot()).then_some(self.now);
+        }
         self.refresh_worker(key);
         self.send_cancels(cancels, out);
         out.commands.push(Command::Acknowledge {
@@ -49,22 +52,18 @@ impl Scheduler {
         });
     }
 
-    /// How long each of these tasks occupied a slot at least, by the scheduler's own clock: what a worker says about its
-    /// speed is believed only as far as it delivers.
-    fn occupied_per_task(&mut self, key: WorkerKey, ended: &[Ended]) -> Micros {
-        let now = self.now;
-        let Some(worker) = self.fleet.workers.get_mut(&key) else {
+    /// How long each of these tasks occupied a slot at least, by the scheduler's own clock, when all slots had work since
+    /// the last ended: what a worker says about its speed is believed only as far as it delivers.
+    fn occupied_per_task(&self, key: WorkerKey, ended: &[Ended]) -> Micros {
+        let Some(worker) = self.fleet.workers.get(&key) else {
             return Micros::ZERO;
         };
-        let granted = ended
-            .iter()
-            .filter_map(|ended| worker.leases.get(&ended.claim.lease))
-            .map(|held| held.granted)
-            .min();
-        let since = granted.map_or(now, |granted| granted.max(worker.last_end));
-        worker.last_end = now;
+        let Some(since) = worker.saturated_since else {
+            return Micros::ZERO;
+        };
         let slots = u64::from(worker.usable_slots());
-        Micros(now.since(since).0.saturating_mul(slots) / (ended.len() as u64).max(1))
+        let time = self.now.since(since).0.saturating_mul(slots);
+        Micros(time / (ended.len() as u64).max(1))
     }
 
     fn lease_ended(
@@ -122,9 +121,9 @@ impl Scheduler {
         }
         self.counters.ended += 1;
         let client = job.client;
-        self.measure(key, job_key, ended, held, occupied);
         if let Some(held) = held {
-            self.queue.settle(client, held.charged, ended.run_time.0);
+            let run_time = self.measure(key, job_key, ended, &held, occupied);
+            self.queue.settle(client, held.charged, run_time.0);
         }
         self.worker_succeeded(key, ended.outcome);
         let worker = self.fleet.workers.get(&key);
@@ -139,33 +138,32 @@ impl Scheduler {
         }
     }
 
+    /// Learns from an outcome. Returns the run time as far as it is believed.
     fn measure(
         &mut self,
         key: WorkerKey,
         job: JobKey,
         ended: &Ended,
-        held: Option<HeldLease>,
+        held: &HeldLease,
         occupied: Micros,
-    ) {
-        let (Some(held), Some(worker), Some(job)) = (
-            held,
-            self.fleet.workers.get_mut(&key),
-            self.jobs.get_mut(&job),
-        ) else {
-            return;
-        };
+    ) -> Micros {
         let longest = self.now.since(held.granted);
         let run_time = ended
             .run_time
             .min(longest)
             .max(Micros(occupied.0 / OCCUPIED_PART));
-        worker.run_time.add(run_time);
-        if ended.outcome == OutcomeKind::Succeeded {
-            if let Some(yardstick) = job.run_time.known() {
-                worker.learn_speed(yardstick, run_time);
+        if let (Some(worker), Some(job)) =
+            (self.fleet.workers.get_mut(&key), self.jobs.get_mut(&job))
+        {
+            worker.run_time.add(run_time);
+            if ended.outcome == OutcomeKind::Succeeded {
+                if let Some(yardstick) = job.run_time.known() {
+                    worker.learn_speed(yardstick, run_time);
+                }
+                job.run_time.add(worker.unscaled(run_time));
             }
-            job.run_time.add(run_time);
         }
+        run_time
     }
 
     fn worker_succeeded(&mut self, key: WorkerKey, outcome: OutcomeKind) {

@@ -34,7 +34,7 @@ impl Cost {
 pub(crate) fn cost(worker: &Worker, run_time: Micros, has_image: bool, config: &Config) -> Cost {
     let slots = u64::from(worker.usable_slots()).max(1);
     let ahead = (u64::from(worker.load()) + 1).saturating_sub(slots);
-    let own_run_time = worker.scaled(worker.run_time.or(run_time));
+    let own_run_time = worker.run_time.or(worker.scaled(run_time));
     Cost {
         wait: Micros(ahead.saturating_mul(own_run_time.0) / slots),
         image: if has_image {

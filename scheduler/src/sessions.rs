@@ -96,6 +96,7 @@ impl Scheduler {
         worker.last_session = Some(session);
         worker.incarnation = hello.incarnation;
         worker.orphaned_until = None;
+        worker.saturated_since = None;
         if let Some(old) = old {
             self.fleet.by_session.remove(&old);
             out.commands.push(Command::CloseSession {

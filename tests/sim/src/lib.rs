@@ -24,6 +24,8 @@ pub use world::{Failure, Report, World};
 pub enum Sabotage {
     /// The driver carries out commands before their records are durable.
     CommandsBeforeCommit,
+    /// The driver acknowledges results before they are durable, and does the rest in order.
+    AcknowledgesBeforeCommit,
     /// A restarted coordinator uses the epoch of before.
     SameEpoch,
     /// The store loses a record now and then.
@@ -42,8 +44,9 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CommandsBeforeCommit,
+        Self::AcknowledgesBeforeCommit,
         Self::SameEpoch,
         Self::LosesRecords,
         Self::TrustsEveryClaim,

@@ -68,14 +68,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn start(&mut self, now: u64, seed: u64, never_fences: bool) {
+    pub(crate) fn start(&mut self, now: u64, seed: u64) {
         self.life += 1;
         let incarnation = Incarnation(seed ^ self.life);
         let mut config = Config::new(incarnation, seed, self.slots);
         config.waiting_max = 64;
-        if never_fences {
-            config.safety = Duration::ZERO;
-        }
         self.agent = Some(Agent::new(config));
         self.started = now;
         self.clock = 0;

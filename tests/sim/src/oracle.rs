@@ -47,6 +47,8 @@ struct JobTruth {
     failed: BTreeSet<u64>,
     losses: BTreeMap<u64, BTreeMap<Attempt, bool>>,
     end: Option<JobEnd>,
+    /// Leases below are from before a retry: their tasks had ended.
+    floor: Option<LeaseId>,
     promised: Promised,
 }
 
@@ -173,7 +175,7 @@ impl Oracle {
                 );
                 job.end = Some(*how);
             }
-            Record::JobRetried { job, .. } => {
+            Record::JobRetried { job, lease_floor } => {
                 let job = self.job(job)?;
                 promise!(
                     job.end == Some(JobEnd::Finished),
@@ -181,6 +183,7 @@ impl Oracle {
                     job.end
                 );
                 job.end = None;
+                job.floor = Some(*lease_floor);
                 job.promised.is_over = false;
                 for task in std::mem::take(&mut job.failed) {
                     job.ended.remove(&task);
@@ -292,8 +295,9 @@ impl Oracle {
             return Ok(());
         };
         let job = self.jobs.get(&given.job);
-        let is_durable =
-            job.is_none_or(|job| job.end.is_some() || job.ended.contains_key(&given.task));
+        let is_durable = job.is_none_or(|job| {
+            job.end.is_some() || job.ended.contains_key(&given.task) || job.floor > Some(lease)
+        });
         promise!(
             is_durable,
             "{lease} of task {} is acknowledged and not durable",

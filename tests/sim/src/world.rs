@@ -336,8 +336,7 @@ impl World {
             return Ok(());
         }
         let seed = self.rng.next();
-        let never_fences = self.sabotage == Some(Sabotage::NeverFences);
-        self.nodes[worker].start(self.now, seed, never_fences);
+        self.nodes[worker].start(self.now, seed);
         self.nodes[worker].timer = Some(self.now);
         let life = self.nodes[worker].life;
         self.after(0, Ev::WorkerTimer(worker, life));
@@ -347,7 +346,7 @@ impl World {
     fn worker_timer(&mut self, worker: usize, life: u64) -> Kept {
         let now = self.now;
         let node = &mut self.nodes[worker];
-        if node.life != life {
+        if node.life != life || node.timer.is_none_or(|timer| timer > now) {
             return Ok(());
         }
         node.timer = None;
@@ -414,6 +413,7 @@ impl World {
             }
             agent::Command::Send(message) => self.send_up(worker, message),
             agent::Command::Start(granted) => return self.start_execution(worker, &granted),
+            agent::Command::Stop(_) if self.sabotage == Some(Sabotage::NeverFences) => {}
             agent::Command::Stop(lease) => {
                 if let Some(execution) = self.nodes[worker].executions.get_mut(&lease) {
                     execution.is_stopping = true;
@@ -840,7 +840,12 @@ impl World {
     }
 
     fn coordinator_timer(&mut self, epoch: u32) -> Kept {
-        if self.coordinator.epoch.number() == epoch {
+        // One that was set for later than another that came since is void.
+        let is_set = self
+            .coordinator
+            .timer
+            .is_some_and(|timer| timer <= self.now);
+        if self.coordinator.epoch.number() == epoch && is_set {
             self.coordinator.timer = None;
             self.scheduler(None)?;
         }
@@ -901,6 +906,12 @@ impl World {
                 self.oracle.decided(record);
             }
             for command in std::mem::take(&mut commands) {
+                self.carry_out(command)?;
+            }
+        }
+        if self.sabotage == Some(Sabotage::AcknowledgesBeforeCommit) {
+            let is_early = |command: &mut Command| matches!(command, Command::Acknowledge { .. });
+            for command in commands.extract_if(.., is_early).collect::<Vec<_>>() {
                 self.carry_out(command)?;
             }
         }
@@ -1246,11 +1257,14 @@ impl World {
             Fault::ClockJump => {
                 if self.rng.one_in(3) {
                     self.coordinator.clock += long;
+                    self.coordinator_deadline();
                 } else {
                     let node = &mut self.nodes[worker];
                     node.clock += long;
                     node.is_tampered = true;
-                    node.timer = None;
+                    node.timer = Some(self.now);
+                    let life = node.life;
+                    self.after(0, Ev::WorkerTimer(worker, life));
                 }
             }
             Fault::Drain => return self.drain(worker),
