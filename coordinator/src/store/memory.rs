@@ -283,10 +283,15 @@ impl Job {
         };
         if self.round > 0 {
             for (round, ended) in self.outcomes.values() {
-                if *round < self.round && self.counts(*round, &ended.end) {
-                    each(end(ended));
-                }
+                let (task, end) = match *round < self.round {
+                    true => (ended.task, ended.end.clone()),
+                    // It had failed in some way, which is forgotten.
+                    false => (ended.task, TaskEnd::Abandoned),
+                };
+                each(Record::TaskEnded { job, task, end });
             }
+            let how = JobEnd::Finished;
+            each(Record::JobEnded { job, how });
             let lease_floor = self.lease_floor;
             each(Record::JobRetried { job, lease_floor });
         }
@@ -482,12 +487,12 @@ impl Tables {
             },
             Record::JobRetried { job, lease_floor } => {
                 let found = self.find_mut(&job)?;
-                if found.ended.is_none() {
-                    let known = found.round > 0 && found.lease_floor == lease_floor;
-                    return match known {
-                        true => Ok(Answer::Known),
-                        false => Err(Refusal::JobStands(job)),
-                    };
+                match found.ended {
+                    Some((JobEnd::Finished, _)) => {}
+                    None if found.round > 0 && found.lease_floor == lease_floor => {
+                        return Ok(Answer::Known);
+                    }
+                    _ => return Err(Refusal::JobStands(job)),
                 }
                 let round = found.round + 1;
                 self.change(job, undo, |job| &mut job.ended, None)?;

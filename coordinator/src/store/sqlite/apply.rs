@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::{Digest, JobId, TaskId};
-use ppwasm_scheduler::{JOB_TASKS_MAX, JobSpec, Record, TaskEnd};
+use ppwasm_scheduler::{JOB_TASKS_MAX, JobEnd, JobSpec, Record, TaskEnd};
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::row::{
@@ -161,11 +161,12 @@ impl<'a> Apply<'a> {
             }
             Record::JobRetried { job, lease_floor } => {
                 let (state, floor) = (self.state(job)?, column(lease_floor.0));
-                if state.ended.is_none() {
-                    return match state.round > 0 && state.lease_floor == floor {
-                        true => Ok(Answer::Known),
-                        false => Err(Refusal::JobStands(*job).into()),
-                    };
+                match state.ended {
+                    Some((JobEnd::Finished, _)) => {}
+                    None if state.round > 0 && state.lease_floor == floor => {
+                        return Ok(Answer::Known);
+                    }
+                    _ => return Err(Refusal::JobStands(*job).into()),
                 }
                 self.set(job, |state| {
                     state.ended = None;

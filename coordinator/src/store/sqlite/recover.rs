@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use ppwasm_proto::fabric::{LeaseId, WorkerId};
-use ppwasm_proto::{Attempt, TaskId};
-use ppwasm_scheduler::Record;
+use ppwasm_proto::{Attempt, JobId, TaskId};
+use ppwasm_scheduler::{JobEnd, Record, TaskEnd};
 use rusqlite::{Connection, Row, Rows};
 
 use super::read::{absent, key_text, state};
@@ -145,7 +145,7 @@ impl Tables<'_> {
     /// Losses and ends of a job that was never retried, passed on as they come.
     fn first_round(
         &mut self,
-        job: ppwasm_proto::JobId,
+        job: JobId,
         state: &StateRow,
         tasks: u64,
         each: &mut dyn FnMut(Record),
@@ -161,10 +161,10 @@ impl Tables<'_> {
         Ok(found)
     }
 
-    /// As they happened: what stayed of earlier rounds, the retry, and what came after it.
+    /// As if it had been retried once: how each task had ended before, the retry, and what came after it.
     fn later_round(
         &mut self,
-        job: ppwasm_proto::JobId,
+        job: JobId,
         state: &StateRow,
         tasks: u64,
         each: &mut dyn FnMut(Record),
@@ -177,19 +177,25 @@ impl Tables<'_> {
         }
         while let Some(outcome) = self.outcomes.next_of(state.number)? {
             found += 1;
+            let ended = self.ended(job, &outcome, tasks)?;
             if outcome.round == state.round {
-                after.push(self.ended(job, &outcome, tasks)?);
-            } else if outcome.counts(state.round) {
-                each(self.ended(job, &outcome, tasks)?);
+                // It had failed in some way, which is forgotten: else it would not have ended again.
+                let (task, end) = (outcome.task(), TaskEnd::Abandoned);
+                each(Record::TaskEnded { job, task, end });
+                after.push(ended);
+            } else {
+                each(ended);
             }
         }
+        let how = JobEnd::Finished;
+        each(Record::JobEnded { job, how });
         let lease_floor = LeaseId(state.lease_floor.cast_unsigned());
         each(Record::JobRetried { job, lease_floor });
         after.into_iter().for_each(each);
         Ok(found)
     }
 
-    fn lost(&self, job: ppwasm_proto::JobId, loss: &Loss) -> Result<Record, ReadError> {
+    fn lost(&self, job: JobId, loss: &Loss) -> Result<Record, ReadError> {
         let worker = self.workers.get(&loss.worker);
         Ok(Record::AttemptLost {
             job,
@@ -202,12 +208,7 @@ impl Tables<'_> {
         })
     }
 
-    fn ended(
-        &self,
-        job: ppwasm_proto::JobId,
-        outcome: &OutcomeRow,
-        tasks: u64,
-    ) -> Result<Record, ReadError> {
+    fn ended(&self, job: JobId, outcome: &OutcomeRow, tasks: u64) -> Result<Record, ReadError> {
         let task = outcome.task();
         if task.0 >= tasks {
             return Err(odd("outcome", key_text(outcome.key), "key"));

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod model;
 mod refuse;
+mod scheduler;
 mod space;
 mod story;
 
@@ -157,6 +158,19 @@ fn records(store: &dyn Store) -> Result<Vec<Record>, ReadError> {
     let mut records = Vec::new();
     store.recover(&mut |record| records.push(record))?;
     Ok(records)
+}
+
+/// A random number from a seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
 }
 
 /// Everything that can be read, as text; without what may differ between stores that say the same.
