@@ -124,13 +124,13 @@ impl Scheduler {
         }
         match best {
             None => Choice::Nobody,
-            Some((_, key)) if self.would_delay_the_end(job, key) => Choice::Withheld,
+            Some((total, key)) if self.would_delay_the_end(job, key, total) => Choice::Withheld,
             Some((_, key)) => Choice::Worker(key),
         }
     }
 
-    /// Whether the rest of the fleet would have done everything before this worker has done one task.
-    pub(crate) fn would_delay_the_end(&self, job: &Job, key: WorkerKey) -> bool {
+    /// Whether the rest of the fleet would have done everything before this worker, at this cost, has done one task.
+    pub(crate) fn would_delay_the_end(&self, job: &Job, key: WorkerKey, total: Micros) -> bool {
         let (Some(run_time), Some(worker)) = (job.run_time.known(), self.fleet.workers.get(&key))
         else {
             return false;
@@ -142,7 +142,7 @@ impl Scheduler {
             return false;
         }
         let others = others_take(run_time, self.queue.ready_tasks, others_weight, fastest);
-        worker.scaled(run_time) > others
+        total > others
     }
 
     /// Until when a job's tail may wait for faster workers: when nothing has come of it by then, it was wrong.

@@ -246,7 +246,7 @@ impl Scheduler {
             let obstacle = self.obstacle(worker).or_else(|| {
                 if has_failed_it {
                     Some(Obstacle::FailedIt)
-                } else if self.would_delay_the_end(job, *worker_key) {
+                } else if self.would_delay_the_end(job, *worker_key, cost.total()) {
                     Some(Obstacle::TooSlow)
                 } else {
                     None

@@ -177,8 +177,10 @@ impl Worker {
         let slots = u64::from(self.usable_slots());
         let run_time = self.run_time.or(config.run_time_guess).0.max(1);
         let cover = slots.saturating_mul(config.prefetch_cover.0);
+        // It has to have delivered before it is trusted with much.
+        let trusted = u64::from(self.run_time.samples()) * 2 + slots;
         let wanted = cover.div_ceil(run_time).min(config.prefetch_max.into());
-        u32::try_from(wanted).unwrap_or(u32::MAX)
+        u32::try_from(wanted.min(trusted)).unwrap_or(u32::MAX)
     }
 
     /// How long a task of this run time on the average worker takes here.

@@ -162,6 +162,10 @@ impl RunTime {
             .max(1);
     }
 
+    pub(crate) const fn samples(&self) -> u32 {
+        self.samples
+    }
+
     /// The average once it means something.
     pub(crate) const fn known(&self) -> Option<Micros> {
         if self.samples >= 3 {

@@ -300,8 +300,8 @@ impl World {
                 }
                 Ok(())
             }
-            Ev::ToWorker(worker, session, event) => self.to_worker(worker, session, *event),
-            Ev::ToCoordinator(session, event) => self.to_coordinator(session, *event),
+            Ev::ToWorker(worker, session, event) => self.arrive_down(worker, session, *event),
+            Ev::ToCoordinator(session, event) => self.arrive_up(session, *event),
             Ev::Left(session, how) => self.left(session, how),
             Ev::Lost(worker, session) => self.lost(worker, session),
             Ev::Executed(worker, life, lease, exec) => self.executed(worker, life, lease, exec),
@@ -603,7 +603,7 @@ impl World {
             self.nodes[worker].has_said_goodbye = true;
             return;
         }
-        let mut events = vec![self.to_event(worker, session, message)];
+        let mut events = vec![self.event_of(worker, session, message)];
         if self.nodes[worker].plan.lies && self.rng.one_in(4) {
             events.extend(self.lie(worker, session));
         }
@@ -632,7 +632,7 @@ impl World {
         }
     }
 
-    fn to_event(&mut self, worker: usize, session: SessionId, message: Message) -> Event {
+    fn event_of(&mut self, worker: usize, session: SessionId, message: Message) -> Event {
         match message {
             Message::Hello {
                 incarnation,
@@ -758,7 +758,7 @@ impl World {
         }
     }
 
-    fn to_coordinator(&mut self, session: SessionId, event: Event) -> Kept {
+    fn arrive_up(&mut self, session: SessionId, event: Event) -> Kept {
         let is_open = self.coordinator.sessions.contains_key(&session);
         if !is_open && !self.rng.percent(self.faults.stale) {
             return Ok(());
@@ -801,7 +801,7 @@ impl World {
         self.at(at, Ev::ToWorker(worker, session, Box::new(event)));
     }
 
-    fn to_worker(&mut self, worker: usize, session: SessionId, event: agent::Event) -> Kept {
+    fn arrive_down(&mut self, worker: usize, session: SessionId, event: agent::Event) -> Kept {
         let now = self.now;
         let node = &mut self.nodes[worker];
         if node.session != Some(session) {
