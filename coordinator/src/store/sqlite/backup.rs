@@ -58,7 +58,11 @@ fn copy_blob(blobs: &Blobs, digest: &Digest, target: &Path) -> io::Result<()> {
         fs::copy(&from, &to)?;
         sync(&to)?;
     }
-    sync(folder)
+    // New folders up to the copy's own, which is synced at the end.
+    let mut new = folder
+        .ancestors()
+        .take_while(|above| above.starts_with(target));
+    new.try_for_each(sync)
 }
 
 fn sync(path: &Path) -> io::Result<()> {

@@ -41,7 +41,7 @@ pub(super) struct Opened {
 pub(super) fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError> {
     let seams = &options.seams;
     check_sqlite((seams.sqlite_version)())?;
-    fs::create_dir_all(folder).map_err(|source| OpenError::io("make", folder, source))?;
+    make_folder(folder)?;
     let kind = (seams.file_system)(folder);
     let kind = kind.map_err(|source| OpenError::io("look at", folder, source))?;
     if let Some(kind) = kind.filter(|_| !options.allow_network) {
@@ -78,6 +78,20 @@ pub(super) fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError
         meta,
         epoch,
     })
+}
+
+/// Makes the store's folder, and sees to it that its name survives.
+fn make_folder(folder: &Path) -> Result<(), OpenError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|source| OpenError::io("make", folder, source))?;
+    let above = folder
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    let synced = File::open(above).and_then(|above| above.sync_all());
+    synced.map_err(|source| OpenError::io("sync", above, source))
 }
 
 /// Refuses what SQLite would corrupt sooner or later.
