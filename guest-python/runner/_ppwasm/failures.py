@@ -120,31 +120,28 @@ def _cut(error: BaseException) -> tuple[dict[int, int], int]:
 
 def _shorten(trace: TracebackType | None, room: int) -> tuple[int, int]:
     """Takes the middle out of a traceback of more frames than there is room for. Returns how many stay and go."""
-    frames = sum(1 for _ in _frames(trace))
-    left_out = frames - room
-    if left_out <= 0:
+    head = _head_frames(room)
+    tail = room - head
+    last_of_head = first_of_tail = trace
+    frames = 0
+    # One pass, because there may be a million; `first_of_tail` follows at a distance.
+    while trace is not None:
+        frames += 1
+        if frames == head:
+            last_of_head = trace
+        elif frames > tail and first_of_tail is not None:
+            first_of_tail = first_of_tail.tb_next
+        trace = trace.tb_next
+    if frames <= room:
         return frames, 0
-    last_of_head = first_of_tail = None
-    for at, frame in enumerate(_frames(trace)):
-        if at == _head_frames(room) - 1:
-            last_of_head = frame
-        elif at == _head_frames(room) + left_out:
-            first_of_tail = frame
-            break
     if last_of_head is not None:
         last_of_head.tb_next = first_of_tail
-    return room, left_out
+    return room, frames - room
 
 
 def _head_frames(frames: int) -> int:
     """How many frames of a shortened traceback come before the place of those left out."""
     return frames // 2
-
-
-def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
 
 
 def _before(error: BaseException) -> Iterator[BaseException]:
