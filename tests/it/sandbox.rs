@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ppwasm_host::Task;
 use ppwasm_host::wasi::InputTree;
 use ppwasm_host::wasi::inputs::{InputLimits, InputReader};
-use ppwasm_proto::{Call, Limits};
+use ppwasm_host::{Task, TimeSource};
+use ppwasm_proto::{Call, FunctionBundle, LimitKind, Limits, Outcome, TrapCause};
 
-use crate::support::{NOTHING, RunIn, function, on_both_paths, returned, task, task_of, value};
+use crate::support::{
+    NOTHING, RunIn, exceeded, function, host, on_both_paths, raised, returned, task, task_of,
+    trapped, value,
+};
 
 const SOURCE: &str = include_str!("python/sandbox.py");
 
@@ -149,3 +153,199 @@ fn a_directory_of_the_machine_is_granted_as_it_is() {
         fs::remove_file(link).expect("removes");
     }
 }
+
+/// The runner's own tests, as they run on an ordinary interpreter, and those that are about the sandbox's library.
+#[test]
+fn the_runners_own_tests_pass_in_the_guest() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-python/runner/tests");
+    let (mut modules, mut tree) = (Vec::new(), InputTree::new());
+    for entry in fs::read_dir(folder).expect("the runner's tests") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.expect("a name").to_owned();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("py") => modules.push((name, fs::read(&path).expect("a module"))),
+            Some("json") => {
+                let contents = fs::read(&path).expect("a golden file");
+                tree.add_file(&name, contents.into()).expect("an input");
+            }
+            _ => {}
+        }
+    }
+    modules.sort_by_key(|(name, _)| name != "run_tests.py");
+    let mut modules = modules.into_iter();
+    let (main, source) = modules.next().expect("run_tests.py");
+    assert_eq!(main, "run_tests.py");
+    let mut bundle = FunctionBundle::script("run_tests", main, source).expect("a bundle");
+    for (name, source) in modules {
+        let module = name.trim_end_matches(".py").to_owned();
+        bundle = bundle
+            .with_module(module, name, source)
+            .expect("one more module");
+    }
+    let tests = host().load(&bundle).expect("the tests load");
+    // Some tests are about files that have to be younger than 1980.
+    let time = TimeSource::Deterministic {
+        start_ns: 1_767_225_600_000_000_000,
+    };
+    let report = host()
+        .run(&tests, task(NOTHING).time(time).inputs(Arc::new(tree)))
+        .expect("this machine can run it");
+    let said = String::from_utf8_lossy(&report.stdout);
+    let Outcome::Raised(ended) = &report.outcome else {
+        panic!("{:?}\n{said}", report.outcome)
+    };
+    assert_eq!(
+        (ended.type_name.as_str(), ended.exit_code),
+        ("SystemExit", Some(0)),
+        "{}\n{said}",
+        ended.traceback
+    );
+    assert!(said.contains("\nOK"), "{said}");
+    // A test that is skipped here because it needs the guest would be skipped everywhere.
+    assert!(!said.contains("what this is about is in the guest"));
+}
+
+/// CPython recurses in C to hash a tuple, without asking how deep: the stack's end is where it stops.
+#[test]
+fn a_hash_too_deep_for_the_stack_ends_at_once() {
+    let hash_of = function(DEEP, "hash_of");
+    let add = function(DEEP, "add");
+    on_both_paths(|slot| {
+        assert_eq!(slot.call(&hash_of, [1_000]), "True");
+        let report = slot.report(&hash_of, task([1_000_000]));
+        let cause = trapped(&report);
+        assert!(
+            matches!(
+                cause,
+                TrapCause::StackOverflow | TrapCause::MemoryOutOfBounds
+            ),
+            "{cause:?}"
+        );
+        assert_eq!(slot.call(&add, [2]), "3");
+    });
+}
+
+/// Runaway recursion that only the memory ends is told in bounded time, however many frames there are.
+#[test]
+fn a_traceback_of_a_full_memory_is_told_in_time() {
+    let runaway = function(DEEP, "runaway");
+    on_both_paths(|slot| {
+        let limits = Limits {
+            memory_bytes_max: 128 << 20,
+            ..Limits::default()
+        };
+        let report = slot.report(&runaway, task(NOTHING).limits(limits));
+        let Outcome::Raised(exception) = &report.outcome else {
+            panic!("{:?}", report.outcome)
+        };
+        assert!(
+            ["MemoryError", "SystemError"].contains(&exception.type_name.as_str()),
+            "{}",
+            exception.type_name
+        );
+        assert!(
+            exception.traceback.contains(" frames left out "),
+            "{}",
+            exception.traceback
+        );
+        assert!(exception.traceback.len() < 10_000);
+    });
+}
+
+/// A wait that nobody can end takes no time: with the default clock it is one move of the clock.
+#[test]
+fn a_wait_with_a_timeout_is_one_sleep() {
+    let waits = function(WAITS, "waits");
+    on_both_paths(|slot| {
+        for name in ["event", "full_queue", "simple_queue", "lock", "condition"] {
+            let report = slot.report(&waits, task([name]));
+            assert_eq!(returned(&report), "True", "{name}");
+        }
+        let report = slot.report(&waits, task(["for_ever"]));
+        let (kind, message) = raised(&report);
+        assert_eq!(kind, "RuntimeError");
+        assert!(message.contains("this would wait for ever"), "{message}");
+    });
+}
+
+/// With the real clock it is a sleep too, which the job's limit ends.
+#[test]
+fn a_wait_in_real_time_ends_at_its_limit() {
+    let waits = function(WAITS, "waits");
+    on_both_paths(|slot| {
+        let limits = Limits {
+            wall_time_max: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        let task = task(["event"]).limits(limits).time(TimeSource::Real);
+        let report = slot.report(&waits, task);
+        assert_eq!(exceeded(&report).0, LimitKind::WallTime);
+    });
+}
+
+const DEEP: &str = "
+import sys
+
+def hash_of(depth):
+    nested = ()
+    for _ in range(depth):
+        nested = (nested,)
+    return isinstance(hash(nested), int)
+
+def runaway():
+    sys.setrecursionlimit(10**8)
+    def down(n):
+        return down(n + 1)
+    return down(0)
+
+def add(n):
+    return n + 1
+";
+
+const WAITS: &str = "
+import queue, threading, time
+
+HOUR = 3600
+
+def waits(name):
+    started = time.monotonic()
+    time.monotonic()
+    step = time.monotonic() - started
+    started = time.monotonic()
+    try:
+        ended = globals()[name]()
+    except queue.Empty:
+        ended = False
+    passed = time.monotonic() - started
+    assert not ended
+    assert HOUR <= passed <= HOUR + 100 * max(step, 1e-6), passed - HOUR
+    return True
+
+def event():
+    return threading.Event().wait(HOUR)
+
+def full_queue():
+    full = queue.Queue(1)
+    full.put(1)
+    try:
+        return full.put(2, timeout=HOUR)
+    except queue.Full:
+        return False
+
+def simple_queue():
+    return queue.SimpleQueue().get(timeout=HOUR)
+
+def lock():
+    held = threading.Lock()
+    held.acquire()
+    return held.acquire(timeout=HOUR)
+
+def condition():
+    free = threading.Condition()
+    with free:
+        return free.wait(HOUR)
+
+def for_ever():
+    return threading.Event().wait()
+";
