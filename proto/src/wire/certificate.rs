@@ -1,53 +1,57 @@
 //! Getting a certificate: the first one with a join token, later ones over a live session.
 //!
-//! Whoever asks sends a signing request, of which only the public key is used: name, role and validity are the
-//! coordinator's to decide. The secret of a join token is never sent. The joiner knows the coordinator's CA by the
-//! token's digest of it and checks that first; then both prove that they know the secret, each with the other's nonce.
+//! Whoever asks sends a public key and proves that it has the private one. Nothing else can be asked for: name, role and
+//! validity are the coordinator's to decide. The secret of a join token is never sent. The joiner knows the coordinator's
+//! authority by the token's digest of it and checks that first; then it proves that it knows the secret.
 
 use minicbor::{Decode, Encode};
 
 use super::limited::{Bytes, List, Text};
-use super::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, CSR_BYTES_MAX, NAME_BYTES_MAX, TOKEN_ID_BYTES_MAX};
+use super::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, LABEL_BYTES_MAX, TOKEN_ID_BYTES_MAX};
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 32;
-/// Bytes of a proof.
-pub const PROOF_BYTES: usize = 32;
+/// Bytes of an Ed25519 public key, the only kind there is.
+pub const PUBLIC_KEY_BYTES: usize = 32;
+/// Bytes of an Ed25519 signature.
+pub const PROOF_BYTES: usize = 64;
 
-/// Bytes that are random once.
-pub type Nonce = [u8; NONCE_BYTES];
-
-/// Asks for a new certificate for the same identity, over a session of it.
+/// Asks for a new certificate for the same identity, over a session of it. Answered by [`CertificateIssued`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RenewCertificate {
     /// The request.
     #[n(0)]
     pub request: u32,
-    /// The signing request, DER. It proves that the asker has the new key.
+    /// The new key.
     #[n(1)]
-    pub csr: Bytes<CSR_BYTES_MAX>,
+    #[cbor(with = "minicbor::bytes")]
+    pub public_key: [u8; PUBLIC_KEY_BYTES],
+    /// The new key's signature over the request for renewal.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub key_proof: [u8; PROOF_BYTES],
 }
 
 /// A certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct CertificateIssued {
-    /// The request.
+    /// The request; 0 for one who joins.
     #[n(0)]
     pub request: u32,
-    /// The certificate and those up to the root, DER, the root left out.
+    /// The certificate and what belongs before the authority, DER.
     #[n(1)]
     pub chain: List<Bytes<CERTIFICATE_BYTES_MAX>, CHAIN_MAX>,
     /// Certificates of the authorities that the asker trusts from now on for coordinators, DER.
     #[n(2)]
     pub trusted: List<Bytes<CERTIFICATE_BYTES_MAX>, CHAIN_MAX>,
-    /// The public key that artifacts are signed with: 32 bytes of Ed25519.
+    /// The Ed25519 public key that artifacts are signed with.
     #[n(3)]
-    pub artifact_key: Option<Bytes<32>>,
+    pub artifact_key: Option<Bytes<PUBLIC_KEY_BYTES>>,
 }
 
-/// Begins to join, on a connection that has no client certificate.
+/// Begins to join, on a connection that has no client certificate. Answered by [`JoinChallenge`], whatever the token.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Join {
@@ -57,31 +61,36 @@ pub struct Join {
     /// The joiner's nonce.
     #[n(1)]
     #[cbor(with = "minicbor::bytes")]
-    pub nonce: Nonce,
+    pub nonce: [u8; NONCE_BYTES],
 }
 
-/// The coordinator's answer. It does not say whether there is such a token.
+/// The coordinator's nonce. It does not say whether there is such a token.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct JoinChallenge {
-    /// The coordinator's nonce.
+    /// The nonce.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
-    pub nonce: Nonce,
+    pub nonce: [u8; NONCE_BYTES],
 }
 
-/// The joiner's proof that it knows the secret. Answered by [`CertificateIssued`] of request 0, or `Refused`.
+/// The joiner's proof that it knows the secret. Answered by [`CertificateIssued`] or [`Refused`](super::Refused).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct JoinProof {
-    /// Keyed hash, with the secret's digest as the key, over role, both nonces, CA, name and signing request.
+    /// The name that it would like; a token may say which it gets.
     #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
-    pub proof: [u8; PROOF_BYTES],
-    /// The name that it asks for; the token may say another.
+    pub name: Text<LABEL_BYTES_MAX>,
+    /// Its key.
     #[n(1)]
-    pub name: Text<NAME_BYTES_MAX>,
-    /// The signing request, DER.
+    #[cbor(with = "minicbor::bytes")]
+    pub public_key: [u8; PUBLIC_KEY_BYTES],
+    /// The secret's signature over all that was said.
     #[n(2)]
-    pub csr: Bytes<CSR_BYTES_MAX>,
+    #[cbor(with = "minicbor::bytes")]
+    pub secret_proof: [u8; PROOF_BYTES],
+    /// The key's signature over the same.
+    #[n(3)]
+    #[cbor(with = "minicbor::bytes")]
+    pub key_proof: [u8; PROOF_BYTES],
 }

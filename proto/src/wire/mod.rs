@@ -28,7 +28,7 @@ mod worker;
 
 pub use blob::{BlobFound, BlobStored, BlobWanted, GetBlob, PutBlob};
 pub use certificate::{
-    CertificateIssued, Join, JoinChallenge, JoinProof, NONCE_BYTES, Nonce, PROOF_BYTES,
+    CertificateIssued, Join, JoinChallenge, JoinProof, NONCE_BYTES, PROOF_BYTES, PUBLIC_KEY_BYTES,
     RenewCertificate,
 };
 pub use checked::{HelloError, Introduction, Terms, WelcomeError};
@@ -95,8 +95,6 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const LABEL_BYTES_MAX: usize = 128;
 /// Bytes of a reason for people.
 pub const REASON_BYTES_MAX: usize = 1024;
-/// Bytes of a certificate signing request.
-pub const CSR_BYTES_MAX: usize = 4096;
 /// Bytes of one certificate.
 pub const CERTIFICATE_BYTES_MAX: usize = 8192;
 /// Certificates in one chain.
