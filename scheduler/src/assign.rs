@@ -11,7 +11,7 @@ use crate::job::{Job, JobKey, Place, Touched};
 use crate::placement::{cost, others_take, waiting_max};
 use crate::record::{Record, TaskEnd};
 use crate::scheduler::{Cancels, Scheduler, Timer};
-use crate::time::{Micros, Timestamp};
+use crate::time::Micros;
 
 /// Jobs that one step tries in vain before it leaves the rest for the next.
 const JOBS_SKIPPED_MAX: usize = 32;
@@ -65,26 +65,30 @@ impl Scheduler {
     /// A task of the job and the worker for it.
     fn place_next(&mut self, job_key: JobKey) -> Option<(u64, WorkerKey)> {
         let job = self.jobs.get(&job_key)?;
-        let mut withheld = false;
+        let mut withheld = None;
         for task in job.ready.iter().take(RETURNED_TRIED_MAX) {
             let touched = job.touched.get(task);
             let avoid = touched.map_or(&[][..], |touched| &touched.failed_at);
             match self.choose(job, avoid) {
                 Choice::Worker(worker) => return Some((*task, worker)),
-                Choice::Withheld => withheld = true,
+                Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
             }
         }
         if job.next_fresh < job.count {
             match self.choose(job, &[]) {
                 Choice::Worker(worker) => return Some((job.next_fresh, worker)),
-                Choice::Withheld => withheld = true,
+                Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
             }
         }
-        if withheld {
-            self.timers
-                .insert((self.withheld_until(job), Timer::Assign));
+        let others = withheld?;
+        // If they have not done it in twice the time, the estimate was wrong, and nobody is kept from it any longer.
+        let patience = self.now + Micros(others.0.saturating_mul(2));
+        let job = self.jobs.get_mut(&job_key)?;
+        let until = *job.patience_until.get_or_insert(patience);
+        if until > self.now {
+            self.timers.insert((until, Timer::Assign));
         }
         None
     }
@@ -124,31 +128,37 @@ impl Scheduler {
         }
         match best {
             None => Choice::Nobody,
-            Some((total, key)) if self.would_delay_the_end(job, key, total) => Choice::Withheld,
-            Some((_, key)) => Choice::Worker(key),
+            Some((total, key)) => match self.others_are_faster(job, key, total) {
+                Some(others) => Choice::Withheld(others),
+                None => Choice::Worker(key),
+            },
         }
     }
 
-    /// Whether the rest of the fleet would have done everything before this worker, at this cost, has done one task.
-    pub(crate) fn would_delay_the_end(&self, job: &Job, key: WorkerKey, total: Micros) -> bool {
-        let (Some(run_time), Some(worker)) = (job.run_time.known(), self.fleet.workers.get(&key))
-        else {
-            return false;
-        };
+    /// How long the rest of the fleet takes for everything, if this worker, at this cost, takes longer for one task.
+    pub(crate) fn others_are_faster(
+        &self,
+        job: &Job,
+        key: WorkerKey,
+        total: Micros,
+    ) -> Option<Micros> {
+        let run_time = job.run_time.known()?;
+        let worker = self.fleet.workers.get(&key)?;
         let own_weight = worker.speed * u64::from(worker.usable_slots());
         let others_weight = self.fleet.weight.saturating_sub(own_weight);
-        let fastest = self.fleet.usable.last().map_or(0, |(speed, _)| *speed);
-        if worker.speed >= fastest || others_weight == 0 || self.withheld_until(job) <= self.now {
-            return false;
+        let (speed, fastest) = self.fleet.usable.last()?;
+        let is_impatient = job.patience_until.is_some_and(|until| until <= self.now);
+        if worker.speed >= *speed || others_weight == 0 || is_impatient {
+            return None;
         }
-        let others = others_take(run_time, self.queue.ready_tasks, others_weight, fastest);
-        total > others
-    }
-
-    /// Until when a job's tail may wait for faster workers: when nothing has come of it by then, it was wrong.
-    fn withheld_until(&self, job: &Job) -> Timestamp {
-        let run_time = job.run_time.or(self.config.run_time_guess);
-        job.progress + Micros(run_time.0.saturating_mul(4))
+        // A relative speed that the plain averages contradict is not trusted with keeping anybody idle.
+        let own_average = worker.run_time.known();
+        let fastest_average = self.fleet.workers.get(fastest)?.run_time.known()?;
+        if own_average.is_some_and(|own| own <= fastest_average) {
+            return None;
+        }
+        let others = others_take(run_time, self.queue.ready_tasks, others_weight, *speed);
+        (total > others).then_some(others)
     }
 
     fn grant(
@@ -188,7 +198,6 @@ impl Scheduler {
         if touched.leases.is_full() {
             job.doubled += 1;
         }
-        job.progress = self.now;
         if task == job.next_fresh {
             job.next_fresh += 1;
         } else {
@@ -212,6 +221,7 @@ impl Scheduler {
             expires: lease_end,
             state: LeaseState::Live,
             is_running: false,
+            is_adopted: false,
             charged,
         };
         worker.leases.insert(lease, held);
@@ -497,8 +507,8 @@ impl Scheduler {
 /// Who gets a task.
 enum Choice {
     Worker(WorkerKey),
-    /// Somebody could, but would end later than the others with everything.
-    Withheld,
+    /// Somebody could, but would end later than the others, who take this long, with everything.
+    Withheld(Micros),
     Nobody,
 }
 

@@ -246,7 +246,10 @@ impl Scheduler {
             let obstacle = self.obstacle(worker).or_else(|| {
                 if has_failed_it {
                     Some(Obstacle::FailedIt)
-                } else if self.would_delay_the_end(job, *worker_key, cost.total()) {
+                } else if self
+                    .others_are_faster(job, *worker_key, cost.total())
+                    .is_some()
+                {
                     Some(Obstacle::TooSlow)
                 } else {
                     None

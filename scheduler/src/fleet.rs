@@ -74,6 +74,8 @@ pub(crate) struct HeldLease {
     pub state: LeaseState,
     /// The worker said that it runs.
     pub is_running: bool,
+    /// It was given before a restart, or was thought lost: since when it runs is not known.
+    pub is_adopted: bool,
     /// What its client was charged.
     pub charged: u64,
 }
@@ -205,7 +207,8 @@ impl Worker {
         let sample = yardstick.0.saturating_mul(SPEED_ONE) / run_time.0.max(1);
         let sample = sample.clamp(SPEED_MIN, SPEED_MAX);
         self.speed_samples = self.speed_samples.saturating_add(1);
-        let weight = u64::from(self.speed_samples.min(8));
+        // The first counts as one of two, so that one odd sample does not decide.
+        let weight = u64::from(self.speed_samples.saturating_add(1).min(8));
         let learned = self.speed - self.speed / weight + sample / weight;
         // Speeds are relative to each other; the pull to one keeps all of them together from drifting.
         let pulled = learned + SPEED_ONE / SPEED_PULL - learned / SPEED_PULL;

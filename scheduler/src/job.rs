@@ -43,8 +43,8 @@ pub(crate) struct Job {
     /// Leases below are from before a retry.
     pub lease_floor: LeaseId,
     pub run_time: RunTime,
-    /// When a task of it was granted or ended last.
-    pub progress: Timestamp,
+    /// Until when its tail is kept for fast workers, once it was.
+    pub patience_until: Option<Timestamp>,
     /// Tasks with two live leases.
     pub doubled: u64,
     /// Its share in the queue's sum of what is ready.
@@ -201,7 +201,7 @@ impl Job {
             failed: BTreeMap::new(),
             lease_floor: LeaseId(0),
             run_time: RunTime::default(),
-            progress: Timestamp::ZERO,
+            patience_until: None,
             doubled: 0,
             counted_ready: 0,
         }

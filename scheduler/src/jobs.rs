@@ -174,7 +174,7 @@ impl Scheduler {
             return;
         };
         job.count += count;
-        job.progress = self.now;
+        job.patience_until = None;
         let client = job.client;
         self.count_tasks(client, count);
         self.refresh_job(key);
@@ -288,7 +288,7 @@ impl Scheduler {
         };
         job.end = None;
         job.lease_floor = lease_floor;
-        job.progress = self.now;
+        job.patience_until = None;
         let failed = std::mem::take(&mut job.failed);
         let count = failed.len() as u64;
         for (task, was) in failed {

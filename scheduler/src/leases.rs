@@ -152,6 +152,10 @@ impl Scheduler {
             .run_time
             .min(longest)
             .max(Micros(occupied.0 / OCCUPIED_PART));
+        if held.is_adopted {
+            // Nobody knows since when it ran.
+            return run_time;
+        }
         if let (Some(worker), Some(job)) =
             (self.fleet.workers.get_mut(&key), self.jobs.get_mut(&job))
         {
@@ -191,7 +195,6 @@ impl Scheduler {
         if !job.ended.insert(task) {
             return;
         }
-        job.progress = self.now;
         let touched = job.touched.remove(&task);
         let outcome = end.outcome();
         if outcome != OutcomeKind::Succeeded {

@@ -221,7 +221,6 @@ impl Scheduler {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;
             };
-            job.progress = self.now;
             if job.end.is_some() {
                 // Nothing is left of it, until it is retried.
                 job.next_fresh = job.count;

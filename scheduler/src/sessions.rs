@@ -201,6 +201,7 @@ impl Scheduler {
             expires: lease_end,
             state: LeaseState::Live,
             is_running: held.state == HeldState::Running,
+            is_adopted: true,
             charged: 0,
         };
         if let Some(worker) = self.fleet.workers.get_mut(&key) {

@@ -1,6 +1,6 @@
 //! Runs tasks for a coordinator: a session on one side, a host on the other.
 //!
-//! What a worker decides is decided by its [agent](agent), a pure state machine like the scheduler; session and host are
+//! What a worker decides is decided by its [`agent`], a pure state machine like the scheduler; session and host are
 //! driven around it.
 
 #![forbid(unsafe_code)]

@@ -385,6 +385,33 @@ fn case_50_of_two_sessions_of_one_worker_the_newest_wins() {
 }
 
 #[test]
+fn case_31_a_hello_that_comes_twice_is_one_session() {
+    let (mut stage, session, claim) = one_running();
+    let again = Event::WorkerJoined {
+        session,
+        hello: Box::new(hello("w", 1)),
+    };
+    assert_eq!(stage.happens(again), Outbox::default());
+    let out = stage.end(session, &[claim]);
+    assert_eq!(out.records[0], ended(job(1), &claim, "w"));
+}
+
+#[test]
+fn what_was_taken_over_after_a_restart_does_not_measure_its_worker() {
+    let (mut stage, _, claim) = one_running();
+    stage.now = stage.now + Micros::from_secs(20);
+    stage.restart();
+    let mut back = hello("w", 1);
+    back.held = vec![held(claim, HeldState::Running)];
+    let (session, _) = stage.join_as(back);
+    stage.now = stage.now + Micros::from_millis(1);
+    stage.end(session, &[claim]);
+    let view = &stage.scheduler.workers()[0];
+    assert_eq!((view.speed_percent, view.run_time), (100, None));
+    assert_eq!(stage.scheduler.job(job(1)).unwrap().run_time, None);
+}
+
+#[test]
 fn case_51_a_revoked_worker_is_out_at_once_and_for_good() {
     let (mut stage, session, claim) = one_running();
     let (other, _) = stage.join("other", 1);

@@ -199,65 +199,56 @@ fn what_waits_at_a_busy_worker_is_taken_back_for_an_idle_one() {
 
 #[test]
 fn the_tail_is_kept_for_fast_workers() {
+    // Only a lease that it already has waiting makes it another reason.
+    let kept = (100..120).filter(|tasks| is_tail_kept(*tasks));
+    assert!(kept.count() >= 12);
+}
+
+/// Whether a worker twenty times slower is told to be too slow for the last few tasks.
+fn is_tail_kept(tasks: u64) -> bool {
     let mut stage = Stage::new();
     let (fast, _) = stage.join("fast", 1);
-    let out = stage.submit(job(1), "ann", 60);
-    let mut claims = granted(&out, fast);
-    // The slow one gets a task while there are many …
-    let (slow, out) = stage.join("slow", 1);
-    let of_slow = granted(&out, slow);
-    assert!(!of_slow.is_empty());
-    let mut late = Vec::new();
-    for _ in 0..20 {
-        stage.now = stage.now + Micros::from_millis(100);
-        let claim = claims.remove(0);
-        let ended = |claim, millis| ppwasm_scheduler::Ended {
+    let (slow, _) = stage.join("slow", 1);
+    let mut all = all_granted(&stage.submit(job(1), "ann", tasks));
+    let run_time = |session| if session == fast { 100 } else { 2000 };
+    let mut slots: BTreeMap<SessionId, (u64, ppwasm_scheduler::Claim)> = BTreeMap::new();
+    loop {
+        for session in [fast, slow] {
+            let waiting = all.iter().position(|(of, _)| *of == session);
+            if let (false, Some(waiting)) = (slots.contains_key(&session), waiting) {
+                let ends = stage.now.0 + run_time(session) * 1000;
+                slots.insert(session, (ends, all.remove(waiting).1));
+            }
+        }
+        let explained = stage.scheduler.explain(job(1), TaskId(tasks - 1));
+        if let Explanation::Queued { workers, ready, .. } = explained
+            && ready <= 4
+        {
+            let of = |name| {
+                let candidate = workers.iter().find(|of| of.worker == worker(name));
+                candidate.map(|candidate: &Candidate| candidate.obstacle)
+            };
+            assert_ne!(of("fast"), Some(Some(Obstacle::TooSlow)), "{workers:?}");
+            return of("slow") == Some(Some(Obstacle::TooSlow));
+        }
+        let next = slots.iter().min_by_key(|(_, (ends, _))| *ends);
+        let Some((session, ends)) = next.map(|(session, (ends, _))| (*session, *ends)) else {
+            assert_eq!(stage.scheduler.open_tasks(), 0);
+            return false;
+        };
+        stage.now = stage.now.max(ppwasm_scheduler::Timestamp(ends));
+        let (_, claim) = slots.remove(&session).unwrap();
+        let ended = ppwasm_scheduler::Ended {
             claim,
             outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
-            run_time: Micros::from_millis(millis),
+            run_time: Micros::from_millis(run_time(session)),
             outcome_bytes: 0,
         };
-        let out = stage.happens(Event::LeasesEnded {
-            session: fast,
-            ended: vec![ended(claim, 100)],
-        });
-        claims.extend(granted(&out, fast));
-        late.extend(granted(&out, slow));
+        let ended = vec![ended];
+        all.extend(all_granted(
+            &stage.happens(Event::LeasesEnded { session, ended }),
+        ));
     }
-    let ended = ppwasm_scheduler::Ended {
-        claim: of_slow[0],
-        outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
-        run_time: Micros::from_millis(2000),
-        outcome_bytes: 0,
-    };
-    let out = stage.happens(Event::LeasesEnded {
-        session: slow,
-        ended: vec![ended],
-    });
-    late.extend(granted(&out, slow));
-    // … and none that would take longer than the rest of the job takes the others.
-    let left = stage.scheduler.open_tasks();
-    for claim in late.iter().chain(of_slow.iter().skip(1)) {
-        stage.give_back(slow, &[*claim], GiveBackReason::Cancelled);
-    }
-    while stage.scheduler.open_tasks() > 12 {
-        stage.now = stage.now + Micros::from_millis(100);
-        let claim = claims.remove(0);
-        let out = stage.end(fast, &[claim]);
-        claims.extend(granted(&out, fast));
-        for claim in granted(&out, slow) {
-            stage.give_back(slow, &[claim], GiveBackReason::Cancelled);
-        }
-    }
-    let explained = stage.scheduler.explain(job(1), TaskId(59));
-    let Explanation::Queued { workers, .. } = explained else {
-        panic!("{explained:?}, {left}")
-    };
-    let of_slow: &Candidate = workers
-        .iter()
-        .find(|candidate| candidate.worker == worker("slow"))
-        .unwrap();
-    assert_eq!(of_slow.obstacle, Some(Obstacle::TooSlow), "{workers:?}");
 }
 
 #[test]

@@ -17,7 +17,13 @@ use crate::stage::{Stage, client, function, job, spec, worker};
 fn event() -> impl Strategy<Value = Event> {
     let request = RequestId(1);
     let session = || (0_u64..12).prop_map(SessionId);
-    let owner = |number: u8| if number % 2 == 0 { "ann" } else { "bob" };
+    let owner = |number: u8| {
+        if number.is_multiple_of(2) {
+            "ann"
+        } else {
+            "bob"
+        }
+    };
     let job_event =
         (0_u8..4, 0_u64..20, 0_u64..20, 0_u8..7).prop_map(move |(number, first, count, kind)| {
             let (client, job) = (client(owner(number)), job(number));

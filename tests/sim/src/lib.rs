@@ -1,7 +1,7 @@
 //! The scheduler and the workers' agents, the real ones, in a small world that has bad luck.
 //!
 //! One seed decides everything: sizes, speeds, which faults there are, when they strike. A run has two phases. In the
-//! first there is chaos, and an [oracle](oracle) that shares nothing with the scheduler checks every promise as it is
+//! first there is chaos, and an oracle that shares nothing with the scheduler checks every promise as it is
 //! made and kept. Then everything is healed, and every job has to end within a bound of virtual time.
 
 #![forbid(unsafe_code)]

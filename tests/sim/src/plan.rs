@@ -67,6 +67,8 @@ pub(crate) struct Faults {
     pub reset_every: u64,
     pub partition_every: u64,
     pub one_way: bool,
+    /// All links are cut, and come back one by one.
+    pub swizzle_every: u64,
     pub worker_crash_every: u64,
     pub coordinator_crash_every: u64,
     /// Percent of commits that fail.
@@ -92,7 +94,7 @@ impl Plan {
         let jobs = (0..count).map(|_| job(rng, clients, chaos)).collect();
         let low = rng.range(100, 20 * MS);
         let mut faults = Faults::default();
-        let kinds = rng.range(0, 5);
+        let kinds = if rng.one_in(4) { 9 } else { rng.range(0, 5) };
         for _ in 0..kinds {
             add_fault(rng, &mut faults);
         }
@@ -106,7 +108,7 @@ impl Plan {
             second_attempts: rng.one_in(3),
             drains: rng.one_in(4),
             slot_changes: rng.one_in(4),
-            check_every: if rng.one_in(8) { 1 } else { 16 },
+            check_every: if rng.one_in(4) { 1 } else { 16 },
         }
     }
 }
@@ -157,7 +159,7 @@ fn job(rng: &mut Rng, clients: u64, chaos: u64) -> JobPlan {
 
 fn add_fault(rng: &mut Rng, faults: &mut Faults) {
     let every = rng.range(2, 40) * S;
-    match rng.range(0, 14) {
+    match rng.range(0, 15) {
         0 => faults.loss = rng.range(1, 30),
         1 => faults.duplication = rng.range(1, 30),
         2 => faults.reordering = rng.range(1, 50),
@@ -169,6 +171,7 @@ fn add_fault(rng: &mut Rng, faults: &mut Faults) {
         }
         7 => faults.worker_crash_every = every,
         8 => faults.coordinator_crash_every = every,
+        14 => faults.swizzle_every = every,
         9 => faults.commit_fails = rng.range(1, 4),
         10 => faults.commit_lies = rng.range(1, 4),
         11 => faults.disk_full_every = every,

@@ -102,6 +102,7 @@ enum Exec {
 enum Fault {
     Reset,
     Partition,
+    Swizzle,
     WorkerCrash,
     CoordinatorCrash,
     DiskFull,
@@ -375,6 +376,9 @@ impl World {
             self.obey(worker, command)?;
         }
         let node = &mut self.nodes[worker];
+        if let Some(agent) = &node.agent {
+            agent.check_invariants()?;
+        }
         let deadline = node.agent.as_ref().and_then(agent::Agent::next_deadline);
         if let Some(deadline) = deadline {
             let at = node.global(deadline).max(self.now);
@@ -1188,6 +1192,7 @@ impl World {
         let every = [
             (Fault::Reset, faults.reset_every),
             (Fault::Partition, faults.partition_every),
+            (Fault::Swizzle, faults.swizzle_every),
             (Fault::WorkerCrash, faults.worker_crash_every),
             (Fault::CoordinatorCrash, faults.coordinator_crash_every),
             (Fault::DiskFull, faults.disk_full_every),
@@ -1223,6 +1228,12 @@ impl World {
                 }
             }
             Fault::Partition => self.partition(worker, long),
+            Fault::Swizzle => {
+                for worker in 0..self.nodes.len() {
+                    let long = self.rng.range(0, 60 * S);
+                    self.partition(worker, long);
+                }
+            }
             Fault::WorkerCrash => return self.kill(worker),
             Fault::CoordinatorCrash => {
                 let is_durable = self.rng.one_in(2);

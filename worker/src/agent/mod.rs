@@ -86,6 +86,20 @@ pub struct Agent {
     session: Session,
     failures: u32,
     leases: BTreeMap<LeaseId, Lease>,
+    /// Those of them that wait for a slot.
+    waiting: BTreeSet<LeaseId>,
+    /// How many occupy one.
+    occupied: usize,
+    /// How many have a result.
+    finished: usize,
+    /// The lease that runs alone.
+    alone: Option<LeaseId>,
+    /// Results to be sent in this session.
+    unsent: Vec<LeaseId>,
+    /// No lease is to be fenced before.
+    next_fence: Option<Duration>,
+    /// No result is to be sent again before.
+    next_resend: Option<Duration>,
     images: BTreeSet<Digest>,
     done: BTreeSet<LeaseId>,
     /// Leases up to this one are done or unheard of for so long that they are treated so.
@@ -156,6 +170,13 @@ impl Agent {
             },
             failures: 0,
             leases: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            occupied: 0,
+            finished: 0,
+            alone: None,
+            unsent: Vec::new(),
+            next_fence: None,
+            next_resend: None,
             images: BTreeSet::new(),
             done: BTreeSet::new(),
             done_floor: None,
@@ -221,15 +242,12 @@ impl Agent {
             Session::Greeting { since } => Some(*since + self.config.silence_max),
             Session::Open(open) => Some(open.report_at.min(open.heard + self.config.silence_max)),
         };
-        let is_open = matches!(self.session, Session::Open(_));
-        let leases = self.leases.values().filter_map(|lease| match lease.state {
-            State::Waiting | State::Running => Some(self.fence(lease)),
-            State::Finished {
-                sent: Some(sent), ..
-            } if is_open => Some(sent + self.config.resend_after),
+        let resend = match self.session {
+            Session::Open(_) => self.next_resend,
             _ => None,
-        });
-        session.into_iter().chain(leases).min()
+        };
+        let times = [session, self.next_fence, resend];
+        times.into_iter().flatten().min()
     }
 
     fn fence(&self, lease: &Lease) -> Duration {
@@ -260,36 +278,93 @@ impl Agent {
 
     /// Ends leases that may be others' by now.
     fn fence_leases(&mut self, out: &mut Vec<Command>) {
-        let is_over = |lease: &&Lease| {
-            let is_held = matches!(lease.state, State::Waiting | State::Running);
-            is_held && self.fence(lease) <= self.now
-        };
-        let over = self.leases.values().filter(is_over);
-        let over: Vec<LeaseId> = over.map(|lease| lease.claim.lease).collect();
+        if self.next_fence.is_none_or(|fence| fence > self.now) {
+            return;
+        }
+        let mut over = Vec::new();
+        let mut next = None;
+        for (id, lease) in &self.leases {
+            if !matches!(lease.state, State::Waiting | State::Running) {
+                continue;
+            }
+            let fence = self.fence(lease);
+            if fence <= self.now {
+                over.push(*id);
+            } else {
+                next = Some(next.map_or(fence, |next: Duration| next.min(fence)));
+            }
+        }
+        self.next_fence = next;
         self.give_up(&over, GiveBackReason::LeaseEnded, out);
+    }
+
+    fn insert(&mut self, lease: Lease) {
+        let fence = self.fence(&lease);
+        self.next_fence = Some(self.next_fence.map_or(fence, |next| next.min(fence)));
+        self.waiting.insert(lease.claim.lease);
+        self.leases.insert(lease.claim.lease, lease);
+    }
+
+    fn remove(&mut self, lease: LeaseId) {
+        if let Some(held) = self.leases.remove(&lease) {
+            self.uncount(lease, held.state);
+            self.remember_done(lease);
+        }
+    }
+
+    fn set_state(&mut self, lease: LeaseId, state: State) {
+        let Some(held) = self.leases.get_mut(&lease) else {
+            return;
+        };
+        let was = std::mem::replace(&mut held.state, state);
+        let alone = held.alone;
+        self.uncount(lease, was);
+        match state {
+            State::Waiting => {
+                self.waiting.insert(lease);
+            }
+            State::Running | State::Stopping(_) => {
+                self.occupied += 1;
+                if alone {
+                    self.alone = Some(lease);
+                }
+            }
+            State::Finished { .. } => self.finished += 1,
+        }
+    }
+
+    fn uncount(&mut self, lease: LeaseId, was: State) {
+        match was {
+            State::Waiting => {
+                self.waiting.remove(&lease);
+            }
+            State::Running | State::Stopping(_) => {
+                self.occupied -= 1;
+                if self.alone == Some(lease) {
+                    self.alone = None;
+                }
+            }
+            State::Finished { .. } => self.finished -= 1,
+        }
     }
 
     /// Drops what waits and stops what runs. Results stay.
     fn give_up(&mut self, leases: &[LeaseId], why: GiveBackReason, out: &mut Vec<Command>) {
         let mut given = Vec::new();
         for lease in leases {
-            let Some(held) = self.leases.get_mut(lease) else {
-                continue;
-            };
-            match held.state {
-                State::Waiting => {
-                    self.leases.remove(lease);
-                    self.remember_done(*lease);
+            match self.leases.get(lease).map(|held| held.state) {
+                Some(State::Waiting) => {
+                    self.remove(*lease);
                     given.push((*lease, why));
                 }
-                State::Running => {
-                    held.state = State::Stopping(why);
+                Some(State::Running) => {
+                    self.set_state(*lease, State::Stopping(why));
                     out.push(Command::Stop(*lease));
                 }
-                State::Stopping(_) if why == GiveBackReason::Cancelled => {
-                    held.state = State::Stopping(why);
+                Some(State::Stopping(_)) if why == GiveBackReason::Cancelled => {
+                    self.set_state(*lease, State::Stopping(why));
                 }
-                State::Stopping(_) | State::Finished { .. } => {}
+                Some(State::Stopping(_) | State::Finished { .. }) | None => {}
             }
         }
         self.give_back(given, out);
@@ -312,8 +387,7 @@ impl Agent {
     fn drop_result(&mut self, lease: LeaseId, out: &mut Vec<Command>) {
         let is_finished = |held: &Lease| matches!(held.state, State::Finished { .. });
         if self.leases.get(&lease).is_some_and(is_finished) {
-            self.leases.remove(&lease);
-            self.remember_done(lease);
+            self.remove(lease);
             out.push(Command::DropResult(lease));
         }
     }
@@ -327,9 +401,12 @@ impl Agent {
 
     fn greet(&mut self, out: &mut Vec<Command>) {
         self.session = Session::Greeting { since: self.now };
-        for lease in self.leases.values_mut() {
+        self.unsent.clear();
+        self.next_resend = None;
+        for (id, lease) in &mut self.leases {
             if let State::Finished { sent, .. } = &mut lease.state {
                 *sent = None;
+                self.unsent.push(*id);
             }
         }
         let held = self.leases.values().filter_map(|lease| {
@@ -375,7 +452,7 @@ impl Agent {
         });
         self.refused(refused, out);
         self.extend(since, lease);
-        self.resend(out);
+        self.send_results(out);
     }
 
     /// Leases that were held at `sent` last until `lease` after it.
@@ -438,9 +515,8 @@ impl Agent {
             if self.leases.contains_key(&lease) || is_done {
                 continue;
             }
-            let held = self.leases.values();
-            let held = held.filter(|lease| !matches!(lease.state, State::Finished { .. }));
-            let is_full = held.count() >= usize::try_from(self.credit()).unwrap_or(usize::MAX);
+            let held = self.leases.len() - self.finished;
+            let is_full = held >= usize::try_from(self.credit()).unwrap_or(usize::MAX);
             if self.is_draining || is_full {
                 let why = if self.is_draining {
                     GiveBackReason::Draining
@@ -457,7 +533,7 @@ impl Agent {
                 deadline: self.now + lasts,
                 state: State::Waiting,
             };
-            self.leases.insert(lease, held);
+            self.insert(held);
         }
         self.give_back(given, out);
     }
@@ -547,22 +623,20 @@ impl Agent {
     }
 
     fn execution_ended(&mut self, result: Finished, out: &mut Vec<Command>) {
-        let Some(held) = self.leases.get_mut(&result.lease) else {
-            return;
-        };
-        match held.state {
+        let lease = result.lease;
+        match self.leases.get(&lease).map(|held| held.state) {
             // Stopped because its time was over, and done all the same: worth offering.
-            State::Running | State::Stopping(GiveBackReason::LeaseEnded) => {
-                held.state = State::Finished { result, sent: None };
-                self.resend(out);
+            Some(State::Running | State::Stopping(GiveBackReason::LeaseEnded)) => {
+                self.set_state(lease, State::Finished { result, sent: None });
+                self.unsent.push(lease);
+                self.send_results(out);
             }
-            State::Stopping(why) => {
-                self.leases.remove(&result.lease);
-                self.remember_done(result.lease);
-                out.push(Command::DropResult(result.lease));
-                self.give_back(vec![(result.lease, why)], out);
+            Some(State::Stopping(why)) => {
+                self.remove(lease);
+                out.push(Command::DropResult(lease));
+                self.give_back(vec![(lease, why)], out);
             }
-            State::Waiting | State::Finished { .. } => {}
+            Some(State::Waiting | State::Finished { .. }) | None => {}
         }
     }
 
@@ -572,26 +646,48 @@ impl Agent {
             Some(State::Stopping(why)) => why,
             _ => return,
         };
-        self.leases.remove(&lease);
-        self.remember_done(lease);
+        self.remove(lease);
         self.give_back(vec![(lease, why)], out);
     }
 
-    /// Sends results that were not sent in this session, or so long ago that they may be lost.
+    /// Sends results again that were sent so long ago that they, or their acknowledgements, may be lost.
     fn resend(&mut self, out: &mut Vec<Command>) {
-        if !matches!(self.session, Session::Open(_)) {
+        if self.next_resend.is_none_or(|resend| resend > self.now) {
             return;
         }
-        let mut results = Vec::new();
-        for lease in self.leases.values_mut() {
-            if let State::Finished { result, sent } = &mut lease.state
-                && sent.is_none_or(|sent| sent + self.config.resend_after <= self.now)
+        self.next_resend = None;
+        for (id, lease) in &self.leases {
+            if let State::Finished {
+                sent: Some(sent), ..
+            } = lease.state
+            {
+                let again = sent + self.config.resend_after;
+                if again <= self.now {
+                    self.unsent.push(*id);
+                } else {
+                    self.next_resend = Some(self.next_resend.map_or(again, |next| next.min(again)));
+                }
+            }
+        }
+        self.send_results(out);
+    }
+
+    fn send_results(&mut self, out: &mut Vec<Command>) {
+        if self.unsent.is_empty() || !matches!(self.session, Session::Open(_)) {
+            return;
+        }
+        let mut results = Vec::with_capacity(self.unsent.len());
+        for lease in std::mem::take(&mut self.unsent) {
+            if let Some(lease) = self.leases.get_mut(&lease)
+                && let State::Finished { result, sent } = &mut lease.state
             {
                 *sent = Some(self.now);
                 results.push((lease.claim, *result));
             }
         }
         if !results.is_empty() {
+            let again = self.now + self.config.resend_after;
+            self.next_resend = Some(self.next_resend.map_or(again, |next| next.min(again)));
             out.push(Command::Send(Message::Ended(results)));
         }
     }
@@ -612,9 +708,7 @@ impl Agent {
         if matches!(self.session, Session::Open(_)) {
             out.push(Command::Send(Message::Draining));
         }
-        let waiting = self.leases.values();
-        let waiting = waiting.filter(|lease| lease.state == State::Waiting);
-        let waiting: Vec<LeaseId> = waiting.map(|lease| lease.claim.lease).collect();
+        let waiting: Vec<LeaseId> = self.waiting.iter().copied().collect();
         self.give_up(&waiting, GiveBackReason::Draining, out);
     }
 
@@ -646,36 +740,22 @@ impl Agent {
 
     fn start_waiting(&mut self, out: &mut Vec<Command>) {
         let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
-        let occupying = self
-            .leases
-            .values()
-            .filter(|lease| lease.state.occupies_slot());
-        let mut occupied = occupying.clone().count();
-        let runs_alone = occupying.clone().any(|lease| lease.alone);
-        let finished = self.leases.values();
-        let finished = finished.filter(|lease| matches!(lease.state, State::Finished { .. }));
-        if runs_alone || finished.count() >= self.config.results_max {
-            return;
-        }
-        for lease in self.leases.values_mut() {
-            if occupied >= slots {
+        while self.alone.is_none()
+            && self.occupied < slots
+            && self.finished < self.config.results_max
+            && let Some(first) = self.waiting.first().copied()
+        {
+            let Some(held) = self.leases.get(&first) else {
+                return;
+            };
+            if held.alone && self.occupied > 0 {
                 return;
             }
-            if lease.state != State::Waiting {
-                continue;
-            }
-            if lease.alone && occupied > 0 {
-                return;
-            }
-            lease.state = State::Running;
-            occupied += 1;
             out.push(Command::Start(Granted {
-                claim: lease.claim,
-                alone: lease.alone,
+                claim: held.claim,
+                alone: held.alone,
             }));
-            if lease.alone {
-                return;
-            }
+            self.set_state(first, State::Running);
         }
     }
 
@@ -698,6 +778,37 @@ impl Agent {
     /// Whether it has nothing to run and nothing to deliver.
     pub fn is_idle(&self) -> bool {
         self.leases.is_empty()
+    }
+
+    /// Checks the agent against itself.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction, for people. It is a bug in this crate.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let count = |is: fn(State) -> bool| {
+            let states = self.leases.values().map(|lease| lease.state);
+            states.filter(|state| is(*state)).count()
+        };
+        let occupied = count(State::occupies_slot);
+        let finished = count(|state| matches!(state, State::Finished { .. }));
+        let waiting = count(|state| state == State::Waiting);
+        if (occupied, finished, waiting) != (self.occupied, self.finished, self.waiting.len()) {
+            return Err(format!(
+                "{occupied}, {finished}, {waiting} counted wrongly: {self:?}"
+            ));
+        }
+        if self.alone.is_some() && occupied != 1 {
+            return Err(format!("{occupied} run beside what runs alone"));
+        }
+        let unwatched = self.leases.values().find(|lease| {
+            let is_held = matches!(lease.state, State::Waiting | State::Running);
+            is_held && self.next_fence.is_none_or(|next| next > self.fence(lease))
+        });
+        match unwatched {
+            Some(lease) => Err(format!("{:?} is never fenced", lease.claim.lease)),
+            None => Ok(()),
+        }
     }
 
     /// The slots that it has.
