@@ -8,8 +8,8 @@ use crate::time::Micros;
 pub const SLOTS_MAX: u32 = 4096;
 /// Leases that a worker can hold, whatever it says.
 pub const CREDIT_MAX: u32 = 8192;
-/// Tasks in one job: numbers of tasks stay far from where sums overflow.
-pub const JOB_TASKS_MAX: u64 = 1 << 32;
+/// Tasks in one job: a bit each, when the first ends last, are 32 MiB.
+pub const JOB_TASKS_MAX: u64 = 1 << 28;
 /// Largest `attempts_max` of a job.
 pub const ATTEMPTS_MAX: u32 = 100;
 

@@ -290,7 +290,6 @@ impl Scheduler {
         job.lease_floor = lease_floor;
         job.patience_until = None;
         let failed = std::mem::take(&mut job.failed);
-        let count = failed.len() as u64;
         for (task, was) in failed {
             job.ended.remove(task);
             job.ready.insert(task);
@@ -298,6 +297,7 @@ impl Scheduler {
             touched.tries = was.tries;
             job.touched.insert(task, touched);
         }
+        let count = job.open_tasks();
         let (client, function) = (job.client, job.spec.function);
         if let Some(client) = self.queue.clients.get_mut(&client) {
             client.open_jobs += 1;

@@ -48,7 +48,7 @@ pub enum Contradiction {
     /// It is about a job that has ended.
     #[error("the job has ended")]
     JobHasEnded,
-    /// It retries a job that has not.
+    /// It retries or forgets a job that has not ended, or calls one finished that is not.
     #[error("the job has not ended")]
     JobRuns,
 }
@@ -130,6 +130,9 @@ impl Scheduler {
                 let (key, job) = self.recorded_job(job)?;
                 if job.end.is_some() {
                     return Err(Contradiction::JobHasEnded);
+                }
+                if how == JobEnd::Finished && !job.is_complete() {
+                    return Err(Contradiction::JobRuns);
                 }
                 self.end_job(key, how, &mut nothing);
             }

@@ -199,7 +199,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 }
 
 fn play(moves: &[Move]) -> Vec<Outbox> {
-    let mut stage = Stage::new();
+    play_on(&mut Stage::new(), moves)
+}
+
+fn play_on(stage: &mut Stage, moves: &[Move]) -> Vec<Outbox> {
     let mut given: Vec<(SessionId, Claim)> = Vec::new();
     let mut all = Vec::new();
     for one in moves {
@@ -231,7 +234,7 @@ fn play(moves: &[Move]) -> Vec<Outbox> {
             Move::Restarts => stage.restart(),
         };
         given.extend(crate::stage::all_granted(&out));
-        compare_with_restored(&stage);
+        compare_with_restored(stage);
         all.push(out);
     }
     all
@@ -271,5 +274,27 @@ proptest! {
     fn nothing_panics_and_what_is_restored_is_what_lived_and_the_same_is_the_same(moves in moves()) {
         let once = play(&moves);
         prop_assert_eq!(once, play(&moves));
+    }
+
+    /// A damaged store is refused, or what is left of it makes a scheduler that is sound.
+    #[test]
+    fn records_with_gaps_and_repetitions_panic_nobody(moves in moves(), gaps in prop::collection::vec(0_u8..20, 1..60)) {
+        let mut stage = Stage::new();
+        play_on(&mut stage, &moves);
+        let records = stage.log.iter().zip(gaps.iter().cycle()).flat_map(|(record, gap)| {
+            let times = match gap {
+                0 => 0,
+                1 => 2,
+                _ => 1,
+            };
+            std::iter::repeat_n(record.clone(), times)
+        });
+        let out = &mut Outbox::default();
+        let restored = Scheduler::restore(stage.config.clone(), stage.epoch, Timestamp::ZERO, records, out);
+        if let Ok(mut restored) = restored {
+            prop_assert_eq!(restored.check_invariants(), Ok(()));
+            restored.tick(Timestamp(1 << 40), out);
+            prop_assert_eq!(restored.check_invariants(), Ok(()));
+        }
     }
 }
