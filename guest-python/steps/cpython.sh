@@ -3,7 +3,7 @@
 cpython_inputs() {
     toolchain_inputs
     keys_of source libraries
-    files_of steps/cpython.sh configure tools/sysconfig_data.py
+    files_of steps/cpython.sh configure tools/sysconfig_data.py profile/cpython.profdata.xz
 }
 
 cpython_make() {
@@ -14,6 +14,7 @@ cpython_make() {
     ln -s "$source_dir" source
     ln -s "$native_dir" native
     ln -s "$libraries_dir" libraries
+    xz -dc "$here/profile/cpython.profdata.xz" >cpython.profdata
     mkdir build
     (
         cd build
@@ -38,7 +39,7 @@ configure_cpython() {
     export PKG_CONFIG=false
     export CONFIG_SITE=$here/configure/config.site HOSTRUNNER=true
     export CC=wasm32-wasi-clang CPP="wasm32-wasi-clang -E" AR=wasm32-wasi-ar RANLIB=true READELF=true LDSHARED=false
-    export OPT="$OPTIMISE -Wall" CFLAGS=$WASM_FEATURES LDFLAGS="-z stack-size=$STACK_BYTES -Wl,--stack-first"
+    export OPT="$OPTIMISE $OPTIMISE_CPYTHON -Wall" CFLAGS=$WASM_FEATURES LDFLAGS="-z stack-size=$STACK_BYTES -Wl,--stack-first"
     for library in ZLIB=z BZIP2=bz2 LIBLZMA=lzma LIBSQLITE3=sqlite3; do
         export "${library%=*}_CFLAGS=-I../libraries/include" "${library%=*}_LIBS=-L../libraries/lib -l${library#*=}"
     done

@@ -8,6 +8,7 @@ mod determinism;
 mod images;
 mod kept;
 mod limits;
+mod memory;
 mod oracle;
 mod random_programs;
 mod regression;
