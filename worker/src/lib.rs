@@ -7,3 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+mod driver;
+mod messages;
+
+pub use driver::{Handle, Worker, WorkerConfig};

@@ -1,0 +1,168 @@
+//! Function images: built once from the bundle, kept as blobs, sent to workers by digest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use ppwasm_host::{Host, LoadError};
+use ppwasm_proto::wire::{BlobRef, encode_outcome};
+use ppwasm_proto::{Digest, Exception, FunctionBundle, Limits, Outcome};
+
+use crate::store::{Body, Store};
+
+/// Bytes of a bundle that is built.
+const BUNDLE_BYTES_MAX: u64 = 256 << 20;
+/// Functions of which it is remembered what came of building them.
+const SHELF_MAX: usize = 10_000;
+
+/// Builds function images. Called on a thread that may block.
+pub trait ImageBuilder: Send + Sync + 'static {
+    /// The guest module that the images are for.
+    fn guest(&self) -> Digest;
+
+    /// The image of a function, from its bundle's bytes.
+    ///
+    /// # Errors
+    ///
+    /// The function cannot be loaded, or nothing can be built at the moment.
+    fn build(&self, bundle: &[u8]) -> Result<Vec<u8>, BuildError>;
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Loading the function ended so.
+    #[error("the function cannot be loaded")]
+    Function(Box<Outcome>),
+    /// The builder failed; the function is not to blame.
+    #[error("the image could not be built")]
+    Builder(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Builds images with a host in this process.
+#[derive(Clone)]
+pub struct HostImages(Arc<Host>);
+
+impl HostImages {
+    /// Builds with `host`.
+    pub const fn new(host: Arc<Host>) -> Self {
+        Self(host)
+    }
+}
+
+impl ImageBuilder for HostImages {
+    fn guest(&self) -> Digest {
+        self.0.guest_digest()
+    }
+
+    fn build(&self, bundle: &[u8]) -> Result<Vec<u8>, BuildError> {
+        let function = |outcome| BuildError::Function(Box::new(outcome));
+        let bundle = FunctionBundle::from_bytes(bundle).map_err(|error| {
+            function(Outcome::Raised(Exception {
+                type_name: "ValueError".into(),
+                message: format!("not a function bundle: {error}"),
+                ..Exception::default()
+            }))
+        })?;
+        match self.0.load(&bundle) {
+            Ok(loaded) => Ok(loaded.image().to_bytes()),
+            Err(LoadError::Raised(exception)) => Err(function(Outcome::Raised(exception))),
+            Err(LoadError::Trapped(cause)) => Err(function(Outcome::Trapped { cause })),
+            Err(LoadError::LimitExceeded { limit }) => {
+                let allowed = Limits::default().allowed(limit);
+                Err(function(Outcome::LimitExceeded { limit, allowed }))
+            }
+            Err(error) => Err(BuildError::Builder(Box::new(error))),
+        }
+    }
+}
+
+/// What came of building.
+#[derive(Clone, Debug)]
+enum Shelved {
+    Image(BlobRef),
+    Failure(Arc<[u8]>),
+}
+
+/// The images that there are.
+pub(crate) struct Shelf {
+    builder: Arc<dyn ImageBuilder>,
+    shelved: Mutex<HashMap<Digest, Shelved>>,
+}
+
+impl Shelf {
+    pub(crate) fn new(builder: Arc<dyn ImageBuilder>) -> Self {
+        Self {
+            builder,
+            shelved: Mutex::default(),
+        }
+    }
+
+    fn shelved(&self) -> MutexGuard<'_, HashMap<Digest, Shelved>> {
+        self.shelved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn guest(&self) -> Digest {
+        self.builder.guest()
+    }
+
+    pub(crate) fn image(&self, function: &Digest) -> Option<BlobRef> {
+        match self.shelved().get(function) {
+            Some(Shelved::Image(image)) => Some(*image),
+            _ => None,
+        }
+    }
+
+    /// How loading the function ended, encoded.
+    pub(crate) fn failure(&self, function: &Digest) -> Option<Arc<[u8]>> {
+        match self.shelved().get(function) {
+            Some(Shelved::Failure(outcome)) => Some(Arc::clone(outcome)),
+            _ => None,
+        }
+    }
+
+    /// Builds the image of a function unless it is there. Its size, or `None` when it cannot be loaded.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be built at the moment.
+    pub(crate) fn build(
+        &self,
+        store: &dyn Store,
+        function: Digest,
+    ) -> Result<Option<u64>, BuildError> {
+        if let Some(image) = self.image(&function) {
+            let found = store.blobs().renew(&image.digest, SystemTime::now());
+            if found.is_ok_and(|size| size == Some(image.bytes)) {
+                return Ok(Some(image.bytes));
+            }
+        }
+        let builder = |error: Box<dyn std::error::Error + Send + Sync>| BuildError::Builder(error);
+        let bundle = store.bundle(&function).map_err(|e| builder(e.into()))?;
+        let bytes = match bundle {
+            Some(Body::Inline(bytes)) => bytes,
+            Some(Body::Blob { digest, .. }) => {
+                let read = store.blobs().read(&digest, BUNDLE_BYTES_MAX);
+                read.map_err(|e| builder(e.into()))?
+            }
+            None => return Err(builder("the bundle is missing".into())),
+        };
+        let (shelved, size) = match self.builder.build(&bytes) {
+            Ok(image) => {
+                let blob = BlobRef::of(&image);
+                store.blobs().put(&image).map_err(|e| builder(e.into()))?;
+                (Shelved::Image(blob), Some(blob.bytes))
+            }
+            Err(BuildError::Function(outcome)) => {
+                (Shelved::Failure(encode_outcome(&outcome).into()), None)
+            }
+            Err(error) => return Err(error),
+        };
+        let mut shelf = self.shelved();
+        if shelf.len() >= SHELF_MAX {
+            shelf.clear();
+        }
+        shelf.insert(function, shelved);
+        Ok(size)
+    }
+}

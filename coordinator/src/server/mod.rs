@@ -1,0 +1,165 @@
+//! The server around the scheduler: sessions on one side, the store on the other.
+//!
+//! * `core` owns the scheduler and decides nothing itself: it makes records durable, then carries out commands.
+//! * `session` is one connected peer, `watch` the results that a client wants, `images` the functions' images.
+//!
+//! Everything runs on the tokio runtime that [`Server::start`] is called on, one thread or many. Reads of the store are
+//! made where they are needed: they are short, and a read-only pool answers them.
+
+mod core;
+mod images;
+mod session;
+mod terms;
+mod watch;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ppwasm_link::{Link, Listener};
+use ppwasm_proto::fabric::{LeaseKey, SessionId};
+use ppwasm_scheduler::RestoreError;
+use tokio::sync::{mpsc, watch as signal};
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::core::{Core, INPUTS_MAX, Input};
+use self::images::Shelf;
+use self::terms::Catalog;
+pub use images::{BuildError, HostImages, ImageBuilder};
+
+use crate::store::{CommitError, ReadError, Store};
+
+/// Sessions at a time.
+pub const SESSIONS_MAX: usize = 20_000;
+
+/// Settings.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The scheduler's. Its lease key is taken from the store.
+    pub scheduler: ppwasm_scheduler::Config,
+}
+
+impl ServerConfig {
+    /// The defaults. `seed` is where the randomness of back-off comes from.
+    pub const fn new(seed: u64) -> Self {
+        let no_key = LeaseKey::from_bytes([0; 32]);
+        Self {
+            scheduler: ppwasm_scheduler::Config::new(no_key, seed),
+        }
+    }
+}
+
+/// Why a server does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    Read(#[from] ReadError),
+    /// What is in the store contradicts itself.
+    #[error("the store does not hold together")]
+    Restore(#[from] RestoreError),
+    /// The store did not take a batch. What was acknowledged is durable; open the store again and start anew.
+    #[error("the store could not be written")]
+    Commit(#[from] CommitError),
+    /// A part of the server panicked.
+    #[error("the server met a bug of its own")]
+    Panicked,
+}
+
+/// What sessions and core share.
+pub(crate) struct Shared {
+    pub store: Arc<dyn Store>,
+    pub config: ServerConfig,
+    pub inputs: mpsc::Sender<Input>,
+    pub shelf: Shelf,
+    pub catalog: Catalog,
+}
+
+/// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
+pub struct Server {
+    shared: Arc<Shared>,
+    next_session: AtomicU64,
+    sessions: Mutex<JoinSet<()>>,
+    stop: signal::Sender<bool>,
+    core: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Server {
+    /// Starts on the current runtime from what is in the store.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or contradicts itself.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(
+        store: Arc<dyn Store>,
+        images: Arc<dyn ImageBuilder>,
+        config: ServerConfig,
+    ) -> Result<Self, ServerError> {
+        let (inputs, arriving) = mpsc::channel(INPUTS_MAX);
+        let (stop, stopping) = signal::channel(false);
+        let shared = Arc::new(Shared {
+            store,
+            config,
+            inputs,
+            shelf: Shelf::new(images),
+            catalog: Catalog::default(),
+        });
+        let core = Core::restore(Arc::clone(&shared), arriving, stopping)?;
+        Ok(Self {
+            shared,
+            next_session: AtomicU64::new(0),
+            sessions: Mutex::default(),
+            stop,
+            core: tokio::spawn(core.run()),
+        })
+    }
+
+    /// Serves a peer. Its link is dropped when there are [`SESSIONS_MAX`] already.
+    pub fn serve(&self, link: impl Link) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        while sessions.try_join_next().is_some() {}
+        if sessions.len() >= SESSIONS_MAX {
+            return;
+        }
+        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed) + 1);
+        sessions.spawn(session::serve(Arc::clone(&self.shared), session, link));
+    }
+
+    /// Serves whoever comes, until nobody can come any more.
+    pub async fn listen(&self, mut listener: impl Listener) {
+        while let Some(link) = listener.accept().await {
+            self.serve(link);
+        }
+    }
+
+    /// Whether it has ended by itself: the store failed.
+    pub fn is_finished(&self) -> bool {
+        self.core.is_finished()
+    }
+
+    /// Stops: what is being committed is left to the store, sessions end.
+    ///
+    /// # Errors
+    ///
+    /// Why it had ended before.
+    pub async fn stop(mut self) -> Result<(), ServerError> {
+        let _ = self.stop.send(true);
+        let ended = (&mut self.core).await;
+        let mut sessions = {
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *sessions)
+        };
+        sessions.shutdown().await;
+        ended.map_err(|_| ServerError::Panicked)?
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.core.abort();
+    }
+}
