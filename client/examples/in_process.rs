@@ -49,7 +49,9 @@ fn main() -> anyhow::Result<()> {
         label: "this machine".into(),
     };
     let worker = Worker::new(host, dialer, config);
-    let worker = thread("worker", async move { drop(worker.run().await) })?;
+    let worker = thread("worker", async move {
+        worker.run().await;
+    })?;
 
     let runtime = runtime()?;
     let dialer = hub.dialer(Peer::Client("c".parse()?));
@@ -70,7 +72,7 @@ fn main() -> anyhow::Result<()> {
                 per_task(cpu(worker)?, before.1),
             );
         }
-        anyhow::Ok(())
+        round_trips(&client, JobId::from_bytes([99; 16])).await
     })
 }
 
@@ -103,6 +105,32 @@ async fn run(client: &Client, id: JobId, tasks: i64) -> anyhow::Result<()> {
     if appended != tasks || taken != tasks {
         bail!("{appended} appended, {taken} came back");
     }
+    Ok(())
+}
+
+/// One task at a time, each waited for.
+async fn round_trips(client: &Client, id: JobId) -> anyhow::Result<()> {
+    let source = "def f(x):\n    return x + 1\n";
+    let bundle = FunctionBundle::function("job", "job.py", source, "f")?;
+    let mut job = client.submit(JobRequest::new(id, &bundle)).await?;
+    let mut results = client.results(id, Order::Task).await?;
+    let mut times = Vec::new();
+    for x in 0..500 {
+        let start = Instant::now();
+        job.append(&Call::with_args([x])).await?;
+        let result = results.next().await?.context("the job has ended")?;
+        times.push(start.elapsed());
+        let Outcome::Succeeded { value } = result.outcome else {
+            bail!("task {x}: {:?}", result.outcome);
+        };
+        if value.decode()? != Value::from(x + 1) {
+            bail!("task {x} is wrong");
+        }
+    }
+    job.finish().await?;
+    times.sort_unstable();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied();
+    println!("one at a time: p50 {:?}, p99 {:?}", at(50), at(99));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Client, coordinator and workers in one process, with the real guest.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -8,11 +10,10 @@ use ppwasm_coordinator::blobs::BlobLimits;
 use ppwasm_coordinator::server::{HostImages, Server, ServerConfig, ServerError};
 use ppwasm_coordinator::store::{MemoryStore, Options, SqliteStore, Store};
 use ppwasm_host::Host;
-use ppwasm_link::Listener;
-use ppwasm_link::Peer;
 use ppwasm_link::memory::{MemoryHub, MemoryListener};
+use ppwasm_link::{Closed, Dialer, Link, LinkReceiver, LinkSender, Listener, Peer};
 use ppwasm_proto::fabric::Incarnation;
-use ppwasm_proto::wire::{ErrorCode, JobState};
+use ppwasm_proto::wire::{self, CloseCode, ErrorCode, JobState, Message};
 use ppwasm_proto::{Call, FunctionBundle, JobId, Outcome, Value};
 use ppwasm_worker::agent::{Config as AgentConfig, ExitReason};
 use ppwasm_worker::{Handle, Worker, WorkerConfig};
@@ -347,4 +348,92 @@ async fn a_drained_worker_leaves_when_all_is_delivered() {
     let mut have = vec![first];
     have.extend(all(&mut results).await);
     check_squares(&have, 1000);
+}
+
+/// What a peer that speaks for itself sends first.
+fn hello() -> wire::Hello {
+    wire::Hello {
+        minor_min: wire::MINOR_MIN,
+        minor_max: wire::MINOR,
+        build: wire::Text::default(),
+        worker: None,
+    }
+}
+
+/// Opens a link as a client of this name, says these, and gives how the link ends.
+async fn end_after(cluster: &Cluster, messages: Vec<Message>) -> Closed {
+    let dialer = cluster.hub.dialer(Peer::Client("rude".parse().unwrap()));
+    let (mut sender, mut receiver, _) = dialer.dial().await.unwrap().split();
+    for message in messages {
+        // The link may end before all is said.
+        let _ = sender.send(message).await;
+    }
+    within("the end", async {
+        loop {
+            if let Err(closed) = receiver.receive().await {
+                return closed;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_says_what_has_no_place_is_closed_and_others_go_on() {
+    let cluster = Cluster::new();
+    let client = cluster.client();
+    let _worker = cluster.worker("one", 2);
+    let goodbye = || Message::from(wire::Goodbye {});
+    let worker_hello = wire::Hello {
+        minor_min: wire::MINOR + 1,
+        minor_max: wire::MINOR + 1,
+        ..hello()
+    };
+    let cases = [
+        (vec![goodbye()], CloseCode::WrongMessage),
+        (
+            vec![hello().into(), hello().into()],
+            CloseCode::WrongMessage,
+        ),
+        (
+            vec![hello().into(), wire::Draining {}.into()],
+            CloseCode::WrongMessage,
+        ),
+        (vec![worker_hello.into()], CloseCode::Refused),
+        (vec![hello().into(), goodbye()], CloseCode::Finished),
+    ];
+    for (messages, expected) in cases {
+        match end_after(&cluster, messages).await {
+            Closed::ByPeer { code, .. } => assert_eq!(code, expected),
+            closed @ Closed::Lost => panic!("{closed:?} instead of {expected}"),
+        }
+    }
+    submit(&client, JobRequest::new(id(1), &bundle("square")), 100)
+        .await
+        .unwrap();
+    let mut results = client.results(id(1), Order::Task).await.unwrap();
+    check_squares(&all(&mut results).await, 100);
+}
+
+#[tokio::test]
+async fn another_clients_job_is_no_job() {
+    let cluster = Cluster::new();
+    let owner = cluster.client();
+    let request = JobRequest::new(id(1), &bundle("square"));
+    submit(&owner, request.clone(), 10).await.unwrap();
+    let identity = Peer::Client("stranger".parse().unwrap());
+    let stranger = Client::start(cluster.hub.dialer(identity), ClientConfig::default());
+    let code = |error: ClientError| match error {
+        ClientError::Refused { code, .. } => code,
+        other => panic!("{other:?}"),
+    };
+    let mut results = stranger.results(id(1), Order::Task).await.unwrap();
+    let watched = within("an answer", results.next()).await.unwrap_err();
+    assert_eq!(code(watched), ErrorCode::NotFound);
+    let cancelled = stranger.cancel(id(1)).await.unwrap_err();
+    assert_eq!(code(cancelled), ErrorCode::NotFound);
+    let forgotten = stranger.forget(id(1)).await.unwrap_err();
+    assert_eq!(code(forgotten), ErrorCode::NotFound);
+    let taken = stranger.submit(request).await.unwrap_err();
+    assert_eq!(code(taken), ErrorCode::Conflict);
 }

@@ -116,6 +116,10 @@ pub trait Listener: Send + 'static {
 
 /// What a peer sends.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, which are moved"
+)]
 pub enum Incoming {
     /// A message.
     Message(Message),

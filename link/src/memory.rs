@@ -291,8 +291,8 @@ mod tests {
         let (_sender, _, blobs) = here.split();
         let (_, mut receiver, _) = there.split();
         let server = async {
-            let mut answers = [Ok(b"right"), Ok(b"wrong"), Err(ErrorCode::NotFound)].into_iter();
-            while let Some(next) = answers.next() {
+            let answers = [Ok(b"right"), Ok(b"wrong"), Err(ErrorCode::NotFound)];
+            for next in answers {
                 let Ok(Incoming::Blob(BlobRequest::Get { answer, .. })) = receiver.receive().await
                 else {
                     panic!("not asked");

@@ -104,6 +104,10 @@ struct Session {
     blobs: Box<dyn Blobs>,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, which are moved"
+)]
 enum Outgoing {
     Message(Message),
     Close,

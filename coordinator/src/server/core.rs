@@ -52,6 +52,10 @@ const BUILD_PAUSE: Duration = Duration::from_secs(1);
 const JOB_WATCHES_MAX: usize = 64;
 
 /// What sessions tell the core.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, which are moved"
+)]
 pub(crate) enum Input {
     /// A client has a session, or a worker is about to say hello.
     Opened {
@@ -128,7 +132,7 @@ enum Effect {
     JobRetried(JobId),
     JobForgotten(JobId),
     Watch(SessionId, Arc<Watch>),
-    Send(SessionId, Message),
+    Send(SessionId, Box<Message>),
 }
 
 /// Who waits for an answer of the scheduler.
@@ -546,7 +550,9 @@ impl Core {
             }
             Ask::Forget { .. } | Ask::Watch { .. } => {
                 let message = failed(number, ErrorCode::NotFound, "there is no such job", None);
-                self.open.effects.push(Effect::Send(session, message));
+                self.open
+                    .effects
+                    .push(Effect::Send(session, Box::new(message)));
                 return;
             }
         };
@@ -588,7 +594,7 @@ impl Core {
                 self.watches.remove(&job);
             }
             Effect::Watch(session, watch) => self.add_watch(session, watch),
-            Effect::Send(session, message) => self.send(session, message),
+            Effect::Send(session, message) => self.send(session, *message),
         }
     }
 

@@ -38,6 +38,10 @@ const CONVERSATIONS_MAX: usize = 256;
 
 /// What the core wants sent.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, which are moved"
+)]
 pub(crate) enum Outgoing {
     Message(Message),
     /// Leases of one job; bodies are added when they are sent.
@@ -262,9 +266,9 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 }
                 (Peer::Client(client), message) => {
                     let client = client.clone();
-                    self.from_client(client, message).await
+                    self.take_from_client(client, message).await
                 }
-                (_, message) => self.from_worker(message).await,
+                (_, message) => self.take_from_worker(message).await,
             };
             if let Err(end) = taken {
                 return end;
@@ -273,12 +277,10 @@ impl<R: LinkReceiver> Reader<'_, R> {
     }
 
     async fn hello(&mut self) -> Result<(), End> {
-        let hello = loop {
-            match self.receiver.receive().await {
-                Ok(Incoming::Message(Message::Hello(hello))) => break hello,
-                Ok(_) => return Err(End::Close(CloseCode::WrongMessage, "hello comes first")),
-                Err(_) => return Err(End::Lost),
-            }
+        let hello = match self.receiver.receive().await {
+            Ok(Incoming::Message(Message::Hello(hello))) => hello,
+            Ok(_) => return Err(End::Close(CloseCode::WrongMessage, "hello comes first")),
+            Err(_) => return Err(End::Lost),
         };
         match self.peer.clone() {
             Peer::Worker(worker) => {
@@ -332,7 +334,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
         self.results.send(message).await.map_err(|_| End::Lost)
     }
 
-    async fn from_worker(&mut self, message: Message) -> Result<(), End> {
+    async fn take_from_worker(&mut self, message: Message) -> Result<(), End> {
         match &message {
             Message::ImageWanted(wanted) => {
                 let answer = self.shared.image_message(wanted.function);
@@ -354,7 +356,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
         self.tell(Input::Worker { session, message }).await
     }
 
-    async fn from_client(&mut self, client: ClientName, message: Message) -> Result<(), End> {
+    async fn take_from_client(&mut self, client: ClientName, message: Message) -> Result<(), End> {
         let (request, asks) = match message {
             Message::OpenJob(open) => {
                 let (request, job) = (open.request, open.job);
