@@ -366,6 +366,16 @@ impl<R: LinkReceiver> Reader<'_, R> {
                         .say(failed(request, ErrorCode::InvalidValue, reason, None))
                         .await;
                 }
+                if open.stdin.is_some()
+                    || open.inputs.is_some()
+                    || open.stop_at_failure == Some(true)
+                {
+                    // Better refused than left out without a word.
+                    let reason =
+                        "standard input, inputs and stopping at a failure are not served yet";
+                    let message = failed(request, ErrorCode::InvalidValue, reason, None);
+                    return self.say(message).await;
+                }
                 let named = [Some(open.function), open.stdin, open.inputs];
                 if !named
                     .into_iter()
