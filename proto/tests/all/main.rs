@@ -8,3 +8,5 @@
 mod golden;
 mod messages;
 mod random;
+mod wire;
+mod wire_samples;
