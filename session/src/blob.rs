@@ -69,7 +69,7 @@ impl Blobs {
         write_head(&mut send, &GetBlob { digest, offset }.into()).await?;
         // Nothing more is sent; that the peer has closed its side already shows when its answer is read.
         let _ = send.finish();
-        let bytes = match read_head(&mut receive).await? {
+        let bytes = match read_head(&mut receive, BLOB_IDLE).await? {
             Message::BlobFound(found) if found.offset == offset && found.bytes >= offset => {
                 found.bytes
             }
@@ -119,7 +119,7 @@ impl Blobs {
     pub async fn offer(&self, blob: BlobRef) -> Result<Offer, BlobError> {
         let (mut send, mut receive) = self.connection.open_bi().await?;
         write_head(&mut send, &PutBlob { blob }.into()).await?;
-        match read_head(&mut receive).await? {
+        match read_head(&mut receive, BLOB_IDLE).await? {
             Message::BlobStored(stored) if stored.digest == blob.digest => Ok(Offer::Stored),
             Message::BlobWanted(BlobWanted { offset }) if offset <= blob.bytes => {
                 Ok(Offer::Wanted(BlobWriter {
@@ -271,7 +271,7 @@ impl BlobWriter {
         let digest = self.blob.digest;
         match &mut self.receive {
             None => Ok(()),
-            Some(receive) => match read_head(receive).await? {
+            Some(receive) => match read_head(receive, BLOB_IDLE).await? {
                 Message::BlobStored(stored) if stored.digest == digest => Ok(()),
                 message => Err(refused(&message)),
             },
@@ -305,6 +305,7 @@ pub struct BlobRequests {
     _shared: Arc<Shared>,
     /// Streams whose first message has not come: as many as a peer may open at most.
     heads: JoinSet<Option<BlobRequest>>,
+    idle: Duration,
 }
 
 impl BlobRequests {
@@ -313,7 +314,13 @@ impl BlobRequests {
             connection,
             _shared: shared,
             heads: JoinSet::new(),
+            idle: BLOB_IDLE,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
     }
 
     /// The next request. Streams that do not begin with one in time are reset. Dropping the future loses nothing.
@@ -327,7 +334,7 @@ impl BlobRequests {
             tokio::select! {
                 accepted = self.connection.accept_bi(), if has_room => {
                     let (send, receive) = accepted?;
-                    self.heads.spawn(request(send, receive));
+                    self.heads.spawn(request(send, receive, self.idle));
                 }
                 Some(head) = self.heads.join_next() => {
                     if let Ok(Some(request)) = head {
@@ -339,8 +346,12 @@ impl BlobRequests {
     }
 }
 
-async fn request(mut send: SendStream, mut receive: RecvStream) -> Option<BlobRequest> {
-    match read_head(&mut receive).await {
+async fn request(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    idle: Duration,
+) -> Option<BlobRequest> {
+    match read_head(&mut receive, idle).await {
         Ok(Message::GetBlob(GetBlob { digest, offset })) => Some(BlobRequest::Get(GetRequest {
             send,
             digest,
@@ -579,7 +590,7 @@ async fn write_head(send: &mut SendStream, message: &Message) -> Result<(), Blob
     }
 }
 
-async fn read_head(receive: &mut RecvStream) -> Result<Message, BlobError> {
+async fn read_head(receive: &mut RecvStream, idle: Duration) -> Result<Message, BlobError> {
     let read = async {
         let mut head = [0; FRAME_HEAD_BYTES];
         receive.read_exact(&mut head).await.map_err(of_read_exact)?;
@@ -592,7 +603,7 @@ async fn read_head(receive: &mut RecvStream) -> Result<Message, BlobError> {
         receive.read_exact(&mut body).await.map_err(of_read_exact)?;
         Message::from_body(&body).map_err(BlobError::Head)
     };
-    match timeout(BLOB_IDLE, read).await {
+    match timeout(idle, read).await {
         Ok(message) => message,
         Err(_) => Err(BlobError::Stalled),
     }

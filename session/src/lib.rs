@@ -38,6 +38,7 @@ mod connector;
 mod control;
 mod error;
 pub mod limits;
+pub mod link;
 mod listener;
 mod order;
 mod rate;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ppwasm_certs::tls::{self, Peer};
 use ppwasm_certs::{CertError, Leaf};
@@ -31,6 +31,7 @@ pub struct Listener {
     rate: HandshakeRate,
     registry: Arc<Registry>,
     retry_handshakes: usize,
+    deadline: Duration,
 }
 
 /// Settings of a listener from TLS's, which [`tls::server_config`] makes.
@@ -66,6 +67,7 @@ impl Listener {
             rate: HandshakeRate::default(),
             registry: Arc::default(),
             retry_handshakes: RETRY_HANDSHAKES,
+            deadline: HANDSHAKE_DEADLINE,
         })
     }
 
@@ -114,9 +116,9 @@ impl Listener {
             let _ = incoming.retry();
             return;
         }
-        let registry = self.registry.clone();
+        let (registry, deadline) = (self.registry.clone(), self.deadline);
         self.handshakes.spawn(async move {
-            match timeout(HANDSHAKE_DEADLINE, handshake(incoming, &registry)).await {
+            match timeout(deadline, handshake(incoming, &registry)).await {
                 Ok(session) => session,
                 // Dropping what is left of it closes the connection.
                 Err(_) => None,
@@ -127,6 +129,11 @@ impl Listener {
     #[cfg(test)]
     pub(crate) const fn always_retry(&mut self) {
         self.retry_handshakes = 0;
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn set_deadline(&mut self, deadline: Duration) {
+        self.deadline = deadline;
     }
 
     #[cfg(test)]

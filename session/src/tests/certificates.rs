@@ -1,0 +1,251 @@
+//! Peers with the wrong certificate.
+
+use std::sync::Arc;
+
+use ppwasm_certs::{
+    Authority, Credentials, JoinToken, Lifetime, PrivateKey, Role, TOKEN_LIFETIME_S, UnixTime, tls,
+};
+use ppwasm_proto::wire::{CloseCode, Join, JoinChallenge, Message, Party, Text};
+use quinn::ConnectionError;
+
+use super::{Installation, close_code, connector, now, soon};
+use crate::{ConnectError, Connector, Session, SessionError};
+
+/// The coordinator lets nobody in: the handshake fails here, or there is an end at once.
+async fn is_kept_out(lab: &mut Installation, connector: &Connector) {
+    let connecting = async {
+        let mut session = match connector.connect(lab.address).await {
+            Err(error) => return Err(error),
+            Ok(session) => session,
+        };
+        // TLS lets a client go on before its certificate was looked at.
+        let sent = session.sender.send(&super::hello()).await;
+        match session.receiver.receive().await {
+            Ok(message) => panic!("{message:?} after {sent:?}"),
+            Err(error) => Err(ConnectError::Ended(error)),
+        }
+    };
+    let result: Result<Session, _> = tokio::select! {
+        result = soon(connecting) => result,
+        session = lab.listener.accept() => panic!("let in: {session:?}"),
+    };
+    let error = result.unwrap_err();
+    let is_transport = match &error {
+        ConnectError::Handshake(_) => true,
+        ConnectError::Ended(SessionError::Lost { .. }) => true,
+        ConnectError::Ended(SessionError::ClosedByPeer { .. }) => true,
+        _ => false,
+    };
+    assert!(is_transport, "{error:?}");
+    assert_eq!(lab.listener.sessions().count(), 0);
+}
+
+#[tokio::test]
+async fn case_43_another_authority_or_no_certificate_is_kept_out() {
+    let mut lab = Installation::new();
+    let elsewhere = Authority::create("lab.example".parse().unwrap(), now()).unwrap();
+    let mut foreign = Credentials::issue(&elsewhere, Role::Worker, "w", now()).unwrap();
+    // It would trust our coordinator.
+    foreign.trusted = lab.credentials(Role::Worker, "w").trusted;
+    is_kept_out(&mut lab, &connector(&foreign)).await;
+
+    // Without a certificate, but by the name for those who have one.
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let mut anonymous = tls::join_config(lab.authority.pin(), time).unwrap();
+    anonymous.alpn_protocols = vec![ppwasm_proto::wire::ALPN.to_vec()];
+    is_kept_out(&mut lab, &Connector::new(anonymous).unwrap()).await;
+
+    // With one, but by the name for those who join.
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let worker = lab.credentials(Role::Worker, "w");
+    let mut joins = tls::client_config(&worker, time).unwrap();
+    joins.alpn_protocols = vec![ppwasm_proto::wire::ALPN_JOIN.to_vec()];
+    is_kept_out(&mut lab, &Connector::new(joins).unwrap()).await;
+}
+
+#[tokio::test]
+async fn no_protocol_name_or_an_unknown_one_is_kept_out() {
+    let mut lab = Installation::new();
+    for alpn in [vec![], vec![b"ppwasm/2".to_vec()], vec![b"h3".to_vec()]] {
+        let time = Arc::new(tls::DefaultTimeProvider);
+        let worker = lab.credentials(Role::Worker, "w");
+        let mut config = tls::client_config(&worker, time).unwrap();
+        config.alpn_protocols = alpn;
+        is_kept_out(&mut lab, &Connector::new(config).unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn case_44_an_expired_certificate_is_kept_out() {
+    let mut lab = Installation::new();
+    let key = PrivateKey::generate().unwrap();
+    let then = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now().as_secs() - 7200));
+    let lifetime = Lifetime::Seconds(3600);
+    // The authority is older than the certificate it gives.
+    let mut expired = lab.credentials(Role::Worker, "w");
+    lab.authority = Authority::create("lab.example".parse().unwrap(), then).unwrap();
+    let tls = super::server_tls(&lab.authority, lab.denied.clone());
+    lab.listener.sessions().set_tls(tls).unwrap();
+    let issued = lab
+        .authority
+        .issue(Role::Worker, "w", key.public(), lifetime, then);
+    expired.chain = issued.unwrap().chain;
+    expired.key = key;
+    expired.trusted = lab.credentials(Role::Worker, "w").trusted;
+    is_kept_out(&mut lab, &connector(&expired)).await;
+    let (_theirs, _ours) = lab.talking(Role::Worker, "w").await;
+}
+
+#[tokio::test]
+async fn case_51_a_revoked_identity_is_kept_out() {
+    let mut lab = Installation::new();
+    let identity = "ppwasm://lab.example/worker/bad".parse().unwrap();
+    assert!(lab.denied.write().unwrap().deny_identity(identity));
+    let bad = lab.connector(Role::Worker, "bad");
+    is_kept_out(&mut lab, &bad).await;
+    let (_theirs, _ours) = lab.talking(Role::Worker, "good").await;
+}
+
+#[tokio::test]
+async fn case_45_a_workers_certificate_is_no_coordinators() {
+    let lab = Installation::new();
+    // A worker of the same installation listens and pretends.
+    let thief = lab.credentials(Role::Worker, "thief");
+    let trust = ppwasm_certs::Trust::of_peers(&lab.authority).unwrap();
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let tls = tls::server_config(&thief, trust, lab.denied.clone(), false, time).unwrap();
+    let mut pretender = crate::Listener::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap();
+    let address = pretender.local_address().unwrap();
+    let worker = lab.connector(Role::Worker, "w");
+    let result = tokio::select! {
+        result = soon(worker.connect(address)) => result,
+        session = pretender.accept() => panic!("{session:?}"),
+    };
+    match result {
+        Err(ConnectError::Handshake(ConnectionError::TransportError(_))) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn somebody_joins_and_then_has_a_session() {
+    let mut lab = Installation::new();
+    let pin = lab.authority.pin();
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).unwrap();
+    let expires = now().as_secs() + TOKEN_LIFETIME_S;
+    let (token, record) = JoinToken::mint(pin, &random, Role::Worker, None, expires).unwrap();
+    let mut book = ppwasm_certs::TokenBook::new();
+    book.add(record, now().as_secs()).unwrap();
+
+    // What is printed for a person is what the joiner reads.
+    let token: JoinToken = token.to_string().parse().unwrap();
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let config = tls::join_config(token.pin, time).unwrap();
+    let mut joiner = soon(Connector::new(config).unwrap().connect(lab.address))
+        .await
+        .unwrap();
+    let join = Message::from(Join {
+        token: Text::truncated(&token.id.to_string()),
+        nonce: [1; 32],
+    });
+    joiner.sender.send(&join).await.unwrap();
+    let mut ours = soon(lab.listener.accept()).await.unwrap();
+    assert_eq!(ours.handle.party(), Party::Joiner);
+    assert_eq!(ours.handle.identity(), None);
+    assert_eq!(soon(ours.receiver.receive()).await.unwrap(), join);
+    let challenge = Message::from(JoinChallenge { nonce: [2; 32] });
+    ours.sender.send(&challenge).await.unwrap();
+    assert_eq!(soon(joiner.receiver.receive()).await.unwrap(), challenge);
+
+    let key = PrivateKey::generate().unwrap();
+    let transcript = ppwasm_certs::JoinTranscript {
+        joiner_nonce: &[1; 32],
+        coordinator_nonce: &[2; 32],
+        name: "new-1",
+        key: key.public(),
+    };
+    let secret_proof = token.prove(&transcript).unwrap();
+    let key_proof = token.prove_key(&transcript, &key).unwrap();
+    let proof = Message::from(ppwasm_proto::wire::JoinProof {
+        name: Text::truncated("new-1"),
+        public_key: *key.public().as_bytes(),
+        secret_proof,
+        key_proof,
+    });
+    joiner.sender.send(&proof).await.unwrap();
+    let Message::JoinProof(proof) = soon(ours.receiver.receive()).await.unwrap() else {
+        panic!("no proof");
+    };
+    let domain = lab.authority.domain();
+    let asked = ppwasm_certs::PublicKey::from_bytes(proof.public_key);
+    let heard = ppwasm_certs::JoinTranscript {
+        name: &proof.name,
+        key: &asked,
+        ..transcript
+    };
+    let identity = book
+        .redeem(
+            token.id,
+            domain,
+            pin,
+            &heard,
+            &proof.secret_proof,
+            &proof.key_proof,
+            now().as_secs(),
+        )
+        .unwrap();
+    let (role, name) = (identity.role(), identity.name());
+    let issued = lab
+        .authority
+        .issue(role, name, &asked, Lifetime::OfRole, now())
+        .unwrap();
+
+    let credentials = Credentials {
+        key,
+        chain: issued.chain,
+        trusted: vec![lab.authority.certificate(Role::Coordinator).clone()],
+        artifact_key: None,
+    };
+    let mut session = soon(connector(&credentials).connect(lab.address))
+        .await
+        .unwrap();
+    session.sender.send(&super::hello()).await.unwrap();
+    let member = soon(lab.listener.accept()).await.unwrap();
+    assert_eq!(member.handle.identity(), Some(&identity));
+}
+
+#[tokio::test]
+async fn case_55_a_joiner_says_nothing_to_another_authority() {
+    let mut lab = Installation::new();
+    let elsewhere = Authority::create("lab.example".parse().unwrap(), now()).unwrap();
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let config = tls::join_config(elsewhere.pin(), time).unwrap();
+    let connector = Connector::new(config).unwrap();
+    let result = tokio::select! {
+        result = soon(connector.connect(lab.address)) => result,
+        session = lab.listener.accept() => panic!("{session:?}"),
+    };
+    assert!(
+        matches!(result, Err(ConnectError::Handshake(_))),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
+async fn one_who_joins_may_do_nothing_else() {
+    let mut lab = Installation::new();
+    let time = Arc::new(tls::DefaultTimeProvider);
+    let config = tls::join_config(lab.authority.pin(), time).unwrap();
+    let mut joiner = soon(Connector::new(config).unwrap().connect(lab.address))
+        .await
+        .unwrap();
+    joiner.sender.send(&super::hello()).await.unwrap();
+    let mut ours = soon(lab.listener.accept()).await.unwrap();
+    let received = soon(ours.receiver.receive()).await;
+    assert!(matches!(
+        received,
+        Err(SessionError::WrongMessage { message: "Hello" })
+    ));
+    assert_eq!(close_code(&mut joiner).await, CloseCode::WrongMessage);
+}
