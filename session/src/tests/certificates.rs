@@ -142,15 +142,12 @@ async fn somebody_joins_and_then_has_a_session() {
     let token: JoinToken = token.to_string().parse().unwrap();
     let time = Arc::new(tls::DefaultTimeProvider);
     let config = tls::join_config(token.pin, time).unwrap();
-    let mut joiner = soon(Connector::new(config).unwrap().connect(lab.address))
-        .await
-        .unwrap();
     let join = Message::from(Join {
         token: Text::truncated(&token.id.to_string()),
         nonce: [1; 32],
     });
-    joiner.sender.send(&join).await.unwrap();
-    let mut ours = soon(lab.listener.accept()).await.unwrap();
+    let connector_of_joiner = Connector::new(config).unwrap();
+    let (mut joiner, mut ours) = lab.connected_by(&connector_of_joiner, &join).await;
     assert_eq!(ours.handle.party(), Party::Joiner);
     assert_eq!(ours.handle.identity(), None);
     assert_eq!(soon(ours.receiver.receive()).await.unwrap(), join);
@@ -207,11 +204,9 @@ async fn somebody_joins_and_then_has_a_session() {
         trusted: vec![lab.authority.certificate(Role::Coordinator).clone()],
         artifact_key: None,
     };
-    let mut session = soon(connector(&credentials).connect(lab.address))
-        .await
-        .unwrap();
-    session.sender.send(&super::hello()).await.unwrap();
-    let member = soon(lab.listener.accept()).await.unwrap();
+    let (_session, member) = lab
+        .connected_by(&connector(&credentials), &super::hello())
+        .await;
     assert_eq!(member.handle.identity(), Some(&identity));
 }
 
@@ -237,11 +232,8 @@ async fn one_who_joins_may_do_nothing_else() {
     let mut lab = Installation::new();
     let time = Arc::new(tls::DefaultTimeProvider);
     let config = tls::join_config(lab.authority.pin(), time).unwrap();
-    let mut joiner = soon(Connector::new(config).unwrap().connect(lab.address))
-        .await
-        .unwrap();
-    joiner.sender.send(&super::hello()).await.unwrap();
-    let mut ours = soon(lab.listener.accept()).await.unwrap();
+    let connector = Connector::new(config).unwrap();
+    let (mut joiner, mut ours) = lab.connected_by(&connector, &super::hello()).await;
     let received = soon(ours.receiver.receive()).await;
     assert!(matches!(
         received,

@@ -136,13 +136,8 @@ async fn unknown_messages_are_skipped_up_to_their_limit() {
 async fn an_unknown_first_message_is_no_hello() {
     let mut lab = Installation::new();
     let connector = lab.connector(Role::Worker, "w");
-    let mut worker = soon(connector.connect(lab.address)).await.unwrap();
-    worker
-        .sender
-        .send_raw(&framed(b"\x82\x19\xff\xff\xa0"))
-        .await
-        .unwrap();
-    let mut ours = soon(lab.listener.accept()).await.unwrap();
+    let first = framed(b"\x82\x19\xff\xff\xa0");
+    let (mut worker, mut ours) = lab.connected_with(&connector, &first).await;
     assert!(soon(ours.receiver.receive()).await.is_err());
     assert_eq!(close_code(&mut worker).await, CloseCode::Malformed);
 }

@@ -19,11 +19,16 @@ async fn messages_and_blobs_go_over_links_and_their_end_is_told() {
     let connector = lab.connector(Role::Worker, "w");
     let dialer = CoordinatorDialer::new(connector, [lab.address]);
     let mut listener = PeerListener::new(lab.listener, None);
-    let link = soon(dialer.dial()).await.unwrap();
-    assert_eq!(*link.peer(), Peer::Coordinator);
-    let (mut sender, mut receiver, blobs) = link.split();
-    sender.send(hello()).await.unwrap();
-    let theirs = soon(listener.accept()).await.unwrap();
+    let dialing = async {
+        let link = dialer.dial().await.unwrap();
+        assert_eq!(*link.peer(), Peer::Coordinator);
+        let (mut sender, receiver, blobs) = link.split();
+        sender.send(hello()).await.unwrap();
+        (sender, receiver, blobs)
+    };
+    let both = async { tokio::join!(dialing, listener.accept()) };
+    let ((mut sender, mut receiver, blobs), theirs) = soon(both).await;
+    let theirs = theirs.unwrap();
     assert_eq!(*theirs.peer(), Peer::Worker("w".parse().unwrap()));
     let (mut answers, mut heard, cannot) = theirs.split();
     let refused = cannot.get(Digest::of(b""), 1).await;
@@ -85,9 +90,14 @@ async fn a_link_whose_sender_is_dropped_is_lost_though_its_other_parts_live() {
     let lab = Installation::new();
     let dialer = CoordinatorDialer::new(lab.connector(Role::Worker, "w"), [lab.address]);
     let mut listener = PeerListener::new(lab.listener, None);
-    let (mut sender, mut receiver, blobs) = soon(dialer.dial()).await.unwrap().split();
-    sender.send(hello()).await.unwrap();
-    let (_answers, mut heard, _) = soon(listener.accept()).await.unwrap().split();
+    let dialing = async {
+        let (mut sender, receiver, blobs) = dialer.dial().await.unwrap().split();
+        sender.send(hello()).await.unwrap();
+        (sender, receiver, blobs)
+    };
+    let both = async { tokio::join!(dialing, listener.accept()) };
+    let ((sender, mut receiver, blobs), theirs) = soon(both).await;
+    let (_answers, mut heard, _) = theirs.unwrap().split();
     assert!(soon(heard.receive()).await.is_ok());
     drop(sender);
     assert_eq!(soon(heard.receive()).await.unwrap_err(), Closed::Lost);

@@ -12,7 +12,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
 
 use ppwasm_certs::{Authority, Credentials, DenyList, Role, Trust, UnixTime, tls};
-use ppwasm_proto::wire::{CloseCode, Hello, List, MINOR, Message, Text, Welcome};
+use ppwasm_proto::wire::{CloseCode, Hello, List, MINOR, Message, Text, Welcome, encode_frame};
 use tokio::time::timeout;
 
 use crate::{Connector, Listener, Session, SessionError};
@@ -55,13 +55,36 @@ impl Installation {
         connector(&self.credentials(role, name))
     }
 
-    /// A session of a worker or client, both ends. Nothing was said on it.
+    /// A session of a worker or client, both ends. It has said hello.
     pub(crate) async fn connected(&mut self, role: Role, name: &str) -> (Session, Session) {
         let connector = self.connector(role, name);
-        let mut theirs = soon(connector.connect(self.address)).await.unwrap();
-        theirs.sender.send(&hello()).await.unwrap();
-        let ours = soon(self.listener.accept()).await.unwrap();
-        (theirs, ours)
+        self.connected_by(&connector, &hello()).await
+    }
+
+    /// The same by a connector, with another first message.
+    pub(crate) async fn connected_by(
+        &mut self,
+        connector: &Connector,
+        first: &Message,
+    ) -> (Session, Session) {
+        let mut frame = Vec::new();
+        encode_frame(first, &mut frame).unwrap();
+        self.connected_with(connector, &frame).await
+    }
+
+    /// The same with any bytes.
+    pub(crate) async fn connected_with(
+        &mut self,
+        connector: &Connector,
+        first: &[u8],
+    ) -> (Session, Session) {
+        let connecting = async {
+            let mut theirs = connector.connect(self.address).await.unwrap();
+            theirs.sender.send_raw(first).await.unwrap();
+            theirs
+        };
+        let accepting = async { self.listener.accept().await.unwrap() };
+        soon(async { tokio::join!(connecting, accepting) }).await
     }
 
     /// The same after the handshake.

@@ -91,11 +91,13 @@ async fn case_50_connections_of_one_identity_are_counted() {
             sessions.push(lab.talking(role, "same").await);
         }
         let connector = lab.connector(role, "same");
-        let mut one_more = soon(connector.connect(lab.address)).await.unwrap();
-        let accepting = lab.listener.accept();
+        let refused = async {
+            let mut one_more = connector.connect(lab.address).await.unwrap();
+            close_code(&mut one_more).await
+        };
         let code = tokio::select! {
-            code = close_code(&mut one_more) => code,
-            session = accepting => panic!("{session:?}"),
+            code = soon(refused) => code,
+            session = lab.listener.accept() => panic!("{session:?}"),
         };
         assert_eq!(code, CloseCode::TooManyConnections);
         let others = lab.talking(role, "other").await;
