@@ -118,11 +118,9 @@ impl Listener {
         }
         let (registry, deadline) = (self.registry.clone(), self.deadline);
         self.handshakes.spawn(async move {
-            match timeout(deadline, handshake(incoming, &registry)).await {
-                Ok(session) => session,
-                // Dropping what is left of it closes the connection.
-                Err(_) => None,
-            }
+            // When it takes too long, dropping what is left of it closes the connection.
+            let done = timeout(deadline, handshake(incoming, &registry)).await;
+            done.unwrap_or_default()
         });
     }
 

@@ -30,12 +30,11 @@ async fn is_kept_out(lab: &mut Installation, connector: &Connector) {
         session = lab.listener.accept() => panic!("let in: {session:?}"),
     };
     let error = result.unwrap_err();
-    let is_transport = match &error {
-        ConnectError::Handshake(_) => true,
-        ConnectError::Ended(SessionError::Lost { .. }) => true,
-        ConnectError::Ended(SessionError::ClosedByPeer { .. }) => true,
-        _ => false,
-    };
+    let is_transport = matches!(
+        error,
+        ConnectError::Handshake(_)
+            | ConnectError::Ended(SessionError::Lost { .. } | SessionError::ClosedByPeer { .. })
+    );
     assert!(is_transport, "{error:?}");
     assert_eq!(lab.listener.sessions().count(), 0);
 }

@@ -115,9 +115,13 @@ async fn case_51_a_revoked_certificate_ends_its_live_session() {
     let (mut bad, ours) = lab.talking(Role::Worker, "bad").await;
     let (mut good, mut good_here) = lab.talking(Role::Worker, "good").await;
     let leaf = ours.handle.leaf().unwrap().clone();
-    let mut denied = lab.denied.write().unwrap();
-    assert!(denied.deny_serial(leaf.serial.clone(), leaf.not_after_s));
-    drop(denied);
+    let deny = |serial| {
+        lab.denied
+            .write()
+            .unwrap()
+            .deny_serial(serial, leaf.not_after_s)
+    };
+    assert!(deny(leaf.serial.clone()));
     let started = std::time::Instant::now();
     let closed = lab.listener.sessions().close_where(|leaf| {
         let is_denied = lab.denied.read().unwrap().denies(leaf);
@@ -196,12 +200,9 @@ async fn dropped_futures_lose_nothing() {
                 message = ours.receiver.receive() => Some(message.unwrap()),
                 () = std::future::ready(()) => None,
             };
-            let message = match polled {
-                Some(message) => message,
-                None => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
+            let Some(message) = polled else {
+                tokio::task::yield_now().await;
+                continue;
             };
             assert_eq!(message, Message::from(Ping { number: expected }));
             expected += 1;
