@@ -148,6 +148,7 @@ pub(crate) fn hello(message: agent::Message, label: &str, profile: &str) -> Opti
             is_draining: is_draining.then_some(true),
             memory_bytes: None,
             engine: None,
+            wants_guest: None,
         }),
     };
     Some(hello.into())

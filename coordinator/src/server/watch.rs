@@ -165,6 +165,8 @@ impl WatchSender {
                     counts: end.counts,
                     is_last: true,
                     load_failure: end.load_failure,
+                    load_stdout: None,
+                    load_stderr: None,
                 };
                 let _ = self.messages.send(message.into()).await;
                 return Ok(());

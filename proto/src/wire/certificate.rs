@@ -7,7 +7,10 @@
 use minicbor::{Decode, Encode};
 
 use super::limited::{Bytes, List, Text};
-use super::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, LABEL_BYTES_MAX, TOKEN_ID_BYTES_MAX};
+use super::{
+    CERTIFICATE_BYTES_MAX, CHAIN_MAX, LABEL_BYTES_MAX, REASON_BYTES_MAX, TOKEN_BYTES_MAX,
+    TOKEN_ID_BYTES_MAX,
+};
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 32;
@@ -49,6 +52,80 @@ pub struct CertificateIssued {
     /// The Ed25519 public key that artifacts are signed with.
     #[n(3)]
     pub artifact_key: Option<Bytes<PUBLIC_KEY_BYTES>>,
+}
+
+/// Asks for a join token. The operator's to ask. Answered by [`TokenMinted`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct MintToken {
+    /// The request.
+    #[n(0)]
+    pub request: u32,
+    /// The role that it gives.
+    #[n(1)]
+    pub role: JoinRole,
+    /// The name that it gives; absent for the name that the joiner asks for.
+    #[n(2)]
+    pub name: Option<Text<LABEL_BYTES_MAX>>,
+    /// For how long it works; absent for the usual time.
+    #[n(3)]
+    pub lifetime_s: Option<u64>,
+}
+
+/// A role that can be joined in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum JoinRole {
+    /// Runs tasks.
+    #[n(0)]
+    Worker,
+    /// Submits jobs.
+    #[n(1)]
+    Client,
+}
+
+/// A join token. Whoever has it can join, once.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TokenMinted {
+    /// The request.
+    #[n(0)]
+    pub request: u32,
+    /// The token, secret and all.
+    #[n(1)]
+    pub token: Text<TOKEN_BYTES_MAX>,
+    /// For how long it works.
+    #[n(2)]
+    pub lifetime_s: u64,
+}
+
+impl std::fmt::Debug for TokenMinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token is a secret, and what is debugged ends in logs.
+        f.debug_struct("TokenMinted")
+            .field("request", &self.request)
+            .field("lifetime_s", &self.lifetime_s)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Revokes all certificates of an identity. The operator's to ask. Its sessions end; it can join again only with a new
+/// name. Answered by [`Done`](super::Done).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RevokeIdentity {
+    /// The request.
+    #[n(0)]
+    pub request: u32,
+    /// The role of the identity.
+    #[n(1)]
+    pub role: JoinRole,
+    /// Its name.
+    #[n(2)]
+    pub name: Text<LABEL_BYTES_MAX>,
+    /// Why, for people.
+    #[n(3)]
+    pub reason: Text<REASON_BYTES_MAX>,
 }
 
 /// Begins to join, on a connection that has no client certificate. Answered by [`JoinChallenge`], whatever the token.

@@ -186,6 +186,7 @@ mod tests {
                 is_draining: None,
                 memory_bytes: None,
                 engine: None,
+                wants_guest: None,
             }),
         }
     }

@@ -274,6 +274,12 @@ pub struct JobProgress {
     /// Why its function cannot be loaded: an outcome as [`encode_outcome`](super::encode_outcome) writes it.
     #[n(4)]
     pub load_failure: Option<Payload>,
+    /// What loading its function wrote to standard output; in the first message for a watch that has it.
+    #[n(5)]
+    pub load_stdout: Option<Payload>,
+    /// The same of standard error.
+    #[n(6)]
+    pub load_stderr: Option<Payload>,
 }
 
 /// Where a job is.
@@ -433,6 +439,9 @@ pub struct JobSummary {
     /// From its first grant to its end, or to now.
     #[n(8)]
     pub run_ms: Option<u64>,
+    /// Its place in the order of submission at this coordinator, from 1 on: short enough to type.
+    #[n(9)]
+    pub number: Option<u64>,
 }
 
 /// Shows one job. Answered by [`JobShown`].

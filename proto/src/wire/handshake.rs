@@ -71,6 +71,10 @@ pub struct WorkerOffer {
     /// wasmtime's compatibility hash of its engine: artifacts for another cannot be loaded.
     #[n(11)]
     pub engine: Option<Digest>,
+    /// It has no guest that it can run, and wants what it needs for one: [`ArtifactReady`](super::ArtifactReady) follows,
+    /// and no task.
+    #[n(12)]
+    pub wants_guest: Option<bool>,
 }
 
 /// The terms of the session.

@@ -12,10 +12,10 @@ use super::{
     CertificateIssued, CloseJob, Done, Drain, DrainWorker, Draining, Ended, ExplainTask, Failed,
     ForgetJob, Functions, GetBlob, GiveBack, Goodbye, Grant, Hello, ImageMissing, ImageReady,
     ImageWanted, ImagesHeld, JobOpened, JobProgress, JobShown, Jobs, Join, JoinChallenge,
-    JoinProof, ListFunctions, ListJobs, ListWorkers, OpenJob, Ping, Pong, PutBlob, Refused,
-    RenewCertificate, Renewed, Report, Results, RetryJob, SetSlots, SetWorkerSlots, ShowJob,
-    ShowTask, SlotsSet, TakeBack, TaskExplained, TaskShown, TasksAppended, Unwatch, WatchCredit,
-    WatchJob, Welcome, Workers,
+    JoinProof, ListFunctions, ListJobs, ListWorkers, MintToken, OpenJob, Ping, Pong, PutBlob,
+    Refused, RenewCertificate, Renewed, Report, Results, RetryJob, RevokeIdentity, SetSlots,
+    SetWorkerSlots, ShowJob, ShowTask, SlotsSet, TakeBack, TaskExplained, TaskShown, TasksAppended,
+    TokenMinted, Unwatch, WatchCredit, WatchJob, Welcome, Workers,
 };
 
 /// A set of parties that may send a message.
@@ -223,6 +223,9 @@ messages! {
     130 Join from Joiner;
     131 JoinChallenge from Coordinator;
     132 JoinProof from Joiner;
+    133 MintToken from Client;
+    134 TokenMinted from Coordinator;
+    135 RevokeIdentity from Client;
 
     // Heads of blob streams.
     160 GetBlob from Worker | Client;

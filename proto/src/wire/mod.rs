@@ -28,8 +28,8 @@ mod worker;
 
 pub use blob::{BlobFound, BlobStored, BlobWanted, GetBlob, PutBlob};
 pub use certificate::{
-    CertificateIssued, Join, JoinChallenge, JoinProof, NONCE_BYTES, PROOF_BYTES, PUBLIC_KEY_BYTES,
-    RenewCertificate,
+    CertificateIssued, Join, JoinChallenge, JoinProof, JoinRole, MintToken, NONCE_BYTES,
+    PROOF_BYTES, PUBLIC_KEY_BYTES, RenewCertificate, RevokeIdentity, TokenMinted,
 };
 pub use checked::{HelloError, Introduction, Terms, WelcomeError};
 pub use client::{
@@ -101,6 +101,11 @@ pub const CERTIFICATE_BYTES_MAX: usize = 8192;
 pub const CHAIN_MAX: usize = 4;
 /// Bytes of a join token's public part.
 pub const TOKEN_ID_BYTES_MAX: usize = 64;
+/// Bytes of a whole join token.
+pub const TOKEN_BYTES_MAX: usize = 256;
+/// Name of the client that may do what concerns everybody: mint tokens, revoke identities, drain workers and set their
+/// slots, and see and end every job. Nobody joins under it without a token that says so.
+pub const OPERATOR: &str = "operator";
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES_MAX: usize = 128;
 /// Bytes of the signed manifest of an artifact.

@@ -317,7 +317,7 @@ fn who_may_send_what_is_said_for_every_kind() {
             16..=31 => &[&[Worker]],
             32..=63 | 96..=127 => &[&[Coordinator]],
             64..=95 => &[&[Client]],
-            _ => &[&[Coordinator], &[Worker, Client], &[Joiner]],
+            _ => &[&[Coordinator], &[Worker, Client], &[Client], &[Joiner]],
         };
         assert!(
             expected.contains(&senders.as_slice()),

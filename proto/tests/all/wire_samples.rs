@@ -100,6 +100,7 @@ fn summary() -> JobSummary {
         priority: Priority(-5),
         age_ms: 60_000,
         run_ms: Some(59_000),
+        number: Some(12),
     }
 }
 
@@ -126,6 +127,7 @@ fn worker_offer() -> WorkerOffer {
         is_draining: Some(true),
         memory_bytes: Some(8 << 30),
         engine: Some(digest(4)),
+        wants_guest: Some(true),
     }
 }
 
@@ -557,6 +559,8 @@ fn to_client() -> Vec<(&'static str, Message)> {
                 counts: counts(),
                 is_last: true,
                 load_failure: Some(inline(b"\x82\x01\xa0")),
+                load_stdout: Some(inline(b"loading\n")),
+                load_stderr: Some(inline(b"a warning\n")),
             }
             .into(),
         ),
@@ -666,6 +670,35 @@ fn certificates_and_blobs() -> Vec<(&'static str, Message)> {
                 public_key: [1; 32],
                 secret_proof: [2; 64],
                 key_proof: [3; 64],
+            }
+            .into(),
+        ),
+        (
+            "mint-token",
+            MintToken {
+                request: 1,
+                role: JoinRole::Worker,
+                name: Some(text("lab-1")),
+                lifetime_s: Some(600),
+            }
+            .into(),
+        ),
+        (
+            "token-minted",
+            TokenMinted {
+                request: 1,
+                token: text("ppwjoin1.00"),
+                lifetime_s: 600,
+            }
+            .into(),
+        ),
+        (
+            "revoke-identity",
+            RevokeIdentity {
+                request: 1,
+                role: JoinRole::Client,
+                name: text("ann"),
+                reason: text("left"),
             }
             .into(),
         ),
