@@ -37,6 +37,7 @@ mod blob;
 mod connector;
 mod control;
 mod error;
+mod join;
 pub mod limits;
 pub mod link;
 mod listener;
@@ -54,5 +55,6 @@ pub use blob::{
 pub use connector::Connector;
 pub use control::{Receiver, Sender};
 pub use error::{BlobError, ConnectError, Lost, SessionError};
+pub use join::{JoinError, Renewal, join};
 pub use listener::{Listener, Sessions};
 pub use session::{Handle, Session, Statistics};

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use ppwasm_certs::{
-    Authority, Credentials, JoinToken, Lifetime, PrivateKey, Role, TOKEN_LIFETIME_S, UnixTime, tls,
+    Authority, Credentials, JoinToken, Lifetime, PrivateKey, PublicKey, Role, TOKEN_LIFETIME_S,
+    TokenBook, UnixTime, tls,
 };
-use ppwasm_proto::wire::{CloseCode, Join, JoinChallenge, Message, Party, Text};
+use ppwasm_proto::wire::{
+    CertificateIssued, CloseCode, ErrorCode, JoinChallenge, Message, Party, Refused, Text,
+};
 use quinn::ConnectionError;
 
 use super::{Installation, close_code, connector, now, soon};
-use crate::{ConnectError, Connector, Session, SessionError};
+use crate::{ConnectError, Connector, JoinError, Renewal, Session, SessionError, join};
 
 /// The coordinator lets nobody in: the handshake fails here, or there is an end at once.
 async fn is_kept_out(lab: &mut Installation, connector: &Connector) {
@@ -126,87 +129,140 @@ async fn case_45_a_workers_certificate_is_no_coordinators() {
     }
 }
 
-#[tokio::test]
-async fn somebody_joins_and_then_has_a_session() {
-    let mut lab = Installation::new();
-    let pin = lab.authority.pin();
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).unwrap();
-    let expires = now().as_secs() + TOKEN_LIFETIME_S;
-    let (token, record) = JoinToken::mint(pin, &random, Role::Worker, None, expires).unwrap();
-    let mut book = ppwasm_certs::TokenBook::new();
-    book.add(record, now().as_secs()).unwrap();
-
-    // What is printed for a person is what the joiner reads.
-    let token: JoinToken = token.to_string().parse().unwrap();
-    let time = Arc::new(tls::DefaultTimeProvider);
-    let config = tls::join_config(token.pin, time).unwrap();
-    let join = Message::from(Join {
-        token: Text::truncated(&token.id.to_string()),
-        nonce: [1; 32],
-    });
-    let connector_of_joiner = Connector::new(config).unwrap();
-    let (mut joiner, mut ours) = lab.connected_by(&connector_of_joiner, &join).await;
+/// A coordinator's side of joining, as far as these tests need one: the token's holder gets a certificate.
+async fn admits(lab: &mut Installation, book: &mut TokenBook) {
+    let mut ours = soon(lab.listener.accept()).await.unwrap();
     assert_eq!(ours.handle.party(), Party::Joiner);
     assert_eq!(ours.handle.identity(), None);
-    assert_eq!(soon(ours.receiver.receive()).await.unwrap(), join);
-    let challenge = Message::from(JoinChallenge { nonce: [2; 32] });
-    ours.sender.send(&challenge).await.unwrap();
-    assert_eq!(soon(joiner.receiver.receive()).await.unwrap(), challenge);
-
-    let key = PrivateKey::generate().unwrap();
-    let transcript = ppwasm_certs::JoinTranscript {
-        joiner_nonce: &[1; 32],
-        coordinator_nonce: &[2; 32],
-        name: "new-1",
-        key: key.public(),
+    let Message::Join(join) = soon(ours.receiver.receive()).await.unwrap() else {
+        panic!("not join");
     };
-    let secret_proof = token.prove(&transcript).unwrap();
-    let key_proof = token.prove_key(&transcript, &key).unwrap();
-    let proof = Message::from(ppwasm_proto::wire::JoinProof {
-        name: Text::truncated("new-1"),
-        public_key: *key.public().as_bytes(),
-        secret_proof,
-        key_proof,
-    });
-    joiner.sender.send(&proof).await.unwrap();
+    let nonce = [2; 32];
+    ours.sender
+        .send(&JoinChallenge { nonce }.into())
+        .await
+        .unwrap();
     let Message::JoinProof(proof) = soon(ours.receiver.receive()).await.unwrap() else {
         panic!("no proof");
     };
-    let domain = lab.authority.domain();
-    let asked = ppwasm_certs::PublicKey::from_bytes(proof.public_key);
+    let key = PublicKey::from_bytes(proof.public_key);
     let heard = ppwasm_certs::JoinTranscript {
-        name: &proof.name,
-        key: &asked,
-        ..transcript
+        joiner_nonce: &join.nonce,
+        coordinator_nonce: &nonce,
+        name: proof.name.as_str(),
+        key: &key,
     };
-    let identity = book
-        .redeem(
-            token.id,
-            domain,
-            pin,
-            &heard,
-            &proof.secret_proof,
-            &proof.key_proof,
-            now().as_secs(),
-        )
-        .unwrap();
-    let (role, name) = (identity.role(), identity.name());
+    let domain = &"lab.example".parse().unwrap();
+    let admitted = book.redeem(
+        join.token.as_str().parse().unwrap(),
+        domain,
+        lab.authority.pin(),
+        &heard,
+        &proof.secret_proof,
+        &proof.key_proof,
+        now().as_secs(),
+    );
+    let answer: Message = match admitted {
+        Ok(identity) => issued(lab, 0, identity.name(), &key).into(),
+        Err(_) => Refused {
+            code: ErrorCode::TokenInvalid,
+            reason: Text::truncated("no"),
+            retry_after_ms: None,
+            spoken: None,
+        }
+        .into(),
+    };
+    ours.sender.send(&answer).await.unwrap();
+    ours.sender.finish(CloseCode::Finished, "joined").await;
+}
+
+fn issued(lab: &Installation, request: u32, name: &str, key: &PublicKey) -> CertificateIssued {
     let issued = lab
         .authority
-        .issue(role, name, &asked, Lifetime::OfRole, now())
+        .issue(Role::Worker, name, key, Lifetime::OfRole, now())
         .unwrap();
-
-    let credentials = Credentials {
-        key,
-        chain: issued.chain,
-        trusted: vec![lab.authority.certificate(Role::Coordinator).clone()],
-        artifact_key: None,
+    let trusted = vec![lab.authority.certificate(Role::Coordinator).clone()];
+    let list = |certificates: Vec<ppwasm_certs::CertificateDer<'_>>| {
+        let bytes = certificates.iter().map(|c| c[..].try_into().unwrap());
+        bytes.collect::<Vec<_>>().try_into().unwrap()
     };
+    CertificateIssued {
+        request,
+        chain: list(issued.chain),
+        trusted: list(trusted),
+        artifact_key: Some([7; 32][..].try_into().unwrap()),
+    }
+}
+
+fn token(lab: &Installation) -> (JoinToken, TokenBook) {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).unwrap();
+    let expires = now().as_secs() + TOKEN_LIFETIME_S;
+    let pin = lab.authority.pin();
+    let (token, record) = JoinToken::mint(pin, &random, Role::Worker, None, expires).unwrap();
+    let mut book = TokenBook::new();
+    book.add(record, now().as_secs()).unwrap();
+    // What is printed for a person is what the joiner reads.
+    (token.to_string().parse().unwrap(), book)
+}
+
+#[tokio::test]
+async fn somebody_joins_and_then_has_a_session_and_renews() {
+    let mut lab = Installation::new();
+    let addresses = [lab.address];
+    let (token, mut book) = token(&lab);
+    let joins = join(&addresses, &token, "new-1");
+    let (joined, ()) = tokio::join!(soon(joins), admits(&mut lab, &mut book));
+    let credentials = joined.unwrap();
+    assert_eq!(credentials.leaf().unwrap().identity.name(), "new-1");
+    assert_eq!(credentials.artifact_key.unwrap().as_bytes(), &[7; 32]);
     let (_session, member) = lab
         .connected_by(&connector(&credentials), &super::hello())
         .await;
+    let identity = credentials.leaf().unwrap().identity;
     assert_eq!(member.handle.identity(), Some(&identity));
+
+    let (renewal, asks) = Renewal::begin(&credentials, 5).unwrap();
+    let key = PublicKey::from_bytes(asks.public_key);
+    assert!(key.verifies(
+        &ppwasm_certs::renewal_message(&identity, &key),
+        &asks.key_proof
+    ));
+    let renewed = renewal.finish(issued(&lab, 5, "new-1", &key)).unwrap();
+    assert_ne!(renewed.key.public(), credentials.key.public());
+    let (_session, member) = lab
+        .connected_by(&connector(&renewed), &super::hello())
+        .await;
+    assert_eq!(member.handle.identity(), Some(&identity));
+
+    let (renewal, asks) = Renewal::begin(&credentials, 6).unwrap();
+    let key = PublicKey::from_bytes(asks.public_key);
+    let other = renewal.finish(issued(&lab, 6, "another", &key));
+    assert!(matches!(other, Err(JoinError::OtherCertificate)));
+}
+
+#[tokio::test]
+async fn case_55_a_token_works_once_and_a_bad_name_is_told_at_once() {
+    let mut lab = Installation::new();
+    let addresses = [lab.address];
+    let (token, mut book) = token(&lab);
+    let named = join(&addresses, &token, "../etc").await;
+    assert!(matches!(named, Err(JoinError::Name { .. })), "{named:?}");
+    let (first, ()) = tokio::join!(
+        soon(join(&addresses, &token, "a")),
+        admits(&mut lab, &mut book)
+    );
+    first.unwrap();
+    let (second, ()) = tokio::join!(
+        soon(join(&addresses, &token, "b")),
+        admits(&mut lab, &mut book)
+    );
+    match second {
+        Err(JoinError::Refused { code, .. }) => assert_eq!(code, ErrorCode::TokenInvalid),
+        other => panic!("{other:?}"),
+    }
+    let nowhere = join(&[], &token, "a").await;
+    assert!(matches!(nowhere, Err(JoinError::NoAddress)), "{nowhere:?}");
 }
 
 #[tokio::test]
