@@ -1,28 +1,26 @@
 //! `ppwasm completions` and `ppwasm man`: what clap knows, for shells and readers.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
 
-use crate::args::Args;
+use crate::args::{Args, Completions, Man};
 use crate::exit_code::ExitCode;
 use crate::failure::{Because, Result};
 use crate::job::closed;
 
 /// Prints a shell's completion script.
-pub(crate) fn completions(shell: Shell) -> Result<ExitCode> {
+pub(crate) fn completions(args: &Completions) -> Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "ppwasm", &mut script);
+    clap_complete::generate(args.shell, &mut Args::command(), "ppwasm", &mut script);
     print(&script)
 }
 
 /// Prints the manual page, or writes it and those of the commands into a directory.
-pub(crate) fn man(dir: Option<&Path>) -> Result<ExitCode> {
+pub(crate) fn man(args: &Man) -> Result<ExitCode> {
     let mut command = Args::command();
     command.build();
-    let Some(dir) = dir else {
+    let Some(dir) = &args.dir else {
         return print(&page(command)?);
     };
     std::fs::create_dir_all(dir).usage(format!("--dir: could not create {}", dir.display()))?;

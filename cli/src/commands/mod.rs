@@ -13,7 +13,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Submit(args) => submit::submit(&args),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man { dir } => manual::man(dir.as_deref()),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }

@@ -1,64 +1,14 @@
-//! The command line as clap sees it. What it means is `settings`' and the commands'.
+//! `ppwasm submit`.
 
 use std::path::PathBuf;
 
-use clap::builder::styling::Styles;
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
+use clap::{ArgGroup, Args, ValueHint};
 
-use crate::exit_code;
+use super::Output;
 use crate::units::{Moment, Range, Size, Time};
 
-/// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
-#[derive(Debug, Parser)]
-#[command(name = "ppwasm", version, styles = Styles::plain(), disable_help_subcommand = true)]
-pub(crate) struct Args {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Run a Python function or script, once or once per item, over the cores of this machine
-    #[command(after_help = exit_code::HELP)]
-    Submit(Box<Submit>),
-    /// Say what this machine has for running sandboxes, and what falls back
-    Doctor(Doctor),
-    /// Print the completion script for a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
-    /// Print the manual page, or write one for each command
-    Man {
-        /// Write ppwasm.1 and a page for each command into this directory
-        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-        dir: Option<PathBuf>,
-    },
-}
-
-/// How a command tells what it found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Output {
-    /// For people: one line per result, as Python's repr()
-    #[default]
-    Human,
-    /// One JSON document
-    Json,
-}
-
-/// `ppwasm doctor`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Doctor {
-    /// How to print it
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Output,
-}
-
 /// `ppwasm submit`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 #[command(group(ArgGroup::new("items").args(["range", "each_line", "from_json"])))]
 pub(crate) struct Submit {
     /// A Python file, and the function in it to call; without one the file runs as a script
@@ -175,14 +125,4 @@ pub(crate) struct Submit {
     /// Print results and errors only: no progress, no notes, nothing of what functions print
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn clap_finds_no_fault() {
-        super::Args::command().debug_assert();
-    }
 }

@@ -1,0 +1,14 @@
+//! `ppwasm doctor`.
+
+use clap::Args;
+
+use super::Output;
+
+/// `ppwasm doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Output,
+}
+

@@ -1,0 +1,57 @@
+//! The command line as clap sees it, a file for each command. What it means is `settings`' and the commands'.
+
+mod doctor;
+mod manual;
+mod submit;
+
+use clap::builder::styling::Styles;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit_code;
+
+pub(crate) use doctor::Doctor;
+pub(crate) use manual::{Completions, Man};
+pub(crate) use submit::Submit;
+
+/// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "ppwasm", version, styles = Styles::plain(), disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a Python function or script, once or once per item, over the cores of this machine
+    #[command(after_help = exit_code::HELP)]
+    Submit(Box<Submit>),
+    /// Say what this machine has for running sandboxes, and what falls back
+    Doctor(Doctor),
+    /// Print the completion script for a shell
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
+}
+
+/// How a command tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people: one line per result, as Python's repr()
+    #[default]
+    Human,
+    /// One JSON document
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        super::Args::command().debug_assert();
+    }
+}
