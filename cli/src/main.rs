@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod args;
 mod bundle;
 mod commands;
+mod config;
 mod exit_code;
 mod failure;
 mod imports;
@@ -19,6 +21,7 @@ mod progress;
 mod settings;
 mod signals;
 mod stdlib;
+mod table;
 mod units;
 mod values;
 mod visible;

@@ -11,4 +11,3 @@ pub(crate) struct Doctor {
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Output,
 }
-

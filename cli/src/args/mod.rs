@@ -1,5 +1,7 @@
 //! The command line as clap sees it, a file for each command. What it means is `settings`' and the commands'.
 
+mod config;
+mod connection;
 mod doctor;
 mod manual;
 mod submit;
@@ -9,6 +11,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit_code;
 
+pub(crate) use config::{Config, ConfigShow};
+pub(crate) use connection::Connection;
 pub(crate) use doctor::Doctor;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
@@ -28,6 +32,9 @@ pub(crate) enum Command {
     /// Run a Python function or script, once or once per item, over the cores of this machine
     #[command(after_help = exit_code::HELP)]
     Submit(Box<Submit>),
+    /// Show the settings, and where each value came from
+    #[command(subcommand)]
+    Config(Config),
     /// Say what this machine has for running sandboxes, and what falls back
     Doctor(Doctor),
     /// Print the completion script for a shell

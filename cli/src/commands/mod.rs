@@ -1,5 +1,6 @@
 //! The commands.
 
+mod config;
 mod doctor;
 mod manual;
 mod submit;
@@ -12,6 +13,7 @@ use crate::failure::Result;
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Submit(args) => submit::submit(&args),
+        Command::Config(args) => config::config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
