@@ -52,6 +52,11 @@ impl DenyList {
         self.identities.contains(&leaf.identity) || self.serials.contains_key(&leaf.serial)
     }
 
+    /// Whether every certificate of an identity is revoked.
+    pub fn denies_identity(&self, identity: &Identity) -> bool {
+        self.identities.contains(identity)
+    }
+
     /// Forgets certificates whose time is over.
     pub fn forget_expired(&mut self, now_s: u64) {
         self.serials.retain(|_, not_after_s| *not_after_s >= now_s);

@@ -3,6 +3,8 @@
 //! * [`store`] keeps jobs, tasks, outcomes and identities so that nothing that was acknowledged is lost.
 //! * [`blobs`] keeps what is too large for it: bytes named by their digest.
 //! * [`server`] is what peers talk to: sessions around the scheduler.
+//! * [`identities`] knows who may be whom: join tokens, certificates, revocations.
+//! * [`service`] is all of it as one thing that listens on an address and keeps everything in one folder.
 //!
 //! Decisions about who runs what are `ppwasm-scheduler`'s; what peers say is `ppwasm-proto`'s.
 
@@ -10,7 +12,9 @@
 
 pub mod blobs;
 mod faults;
+pub mod identities;
 pub mod server;
+pub mod service;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ppwasm_proto::fabric::{ClientName, OutcomeKind, SessionId};
+use ppwasm_proto::fabric::{ClientName, OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, BlobRef, CREDIT_MAX, Cancel, CloseCode, Done, ErrorCode, Failed, JobOpened,
     JobState, List, MINOR, Message, Payload, Ranged, Renewed, TakeBack, TaskCounts, TasksAppended,
@@ -80,6 +80,10 @@ pub(crate) enum Input {
     Left {
         session: SessionId,
         how: Leaving,
+    },
+    /// A worker is nobody any more.
+    Revoked {
+        worker: WorkerId,
     },
     /// An image is ready, with its size, or cannot be built.
     Built {
@@ -413,6 +417,9 @@ impl Core {
             Input::Left { session, how } => {
                 self.sessions.remove(&session);
                 self.handle(Event::WorkerLeft { session, how }, &mut Bodies::default());
+            }
+            Input::Revoked { worker } => {
+                self.handle(Event::WorkerRevoked { worker }, &mut Bodies::default());
             }
             Input::Built { function, bytes } => {
                 let event = match bytes {

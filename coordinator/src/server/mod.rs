@@ -15,6 +15,7 @@ mod watch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ppwasm_certs::Leaf;
 use ppwasm_link::{Link, Listener};
 use ppwasm_proto::fabric::{LeaseKey, SessionId};
 use ppwasm_scheduler::RestoreError;
@@ -26,6 +27,7 @@ use self::images::Shelf;
 use self::terms::Catalog;
 pub use images::{BuildError, HostImages, ImageBuilder};
 
+use crate::identities::Identities;
 use crate::store::{CommitError, ReadError, Store};
 
 /// Sessions at a time.
@@ -73,6 +75,8 @@ pub(crate) struct Shared {
     pub inputs: mpsc::Sender<Input>,
     pub shelf: Shelf,
     pub catalog: Catalog,
+    /// Absent where peers are known by construction.
+    pub identities: Option<Arc<Identities>>,
 }
 
 /// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
@@ -99,6 +103,24 @@ impl Server {
         images: Arc<dyn ImageBuilder>,
         config: ServerConfig,
     ) -> Result<Self, ServerError> {
+        Self::start_with(store, images, config, None)
+    }
+
+    /// As [`Server::start`], and it answers what is asked about tokens, certificates and revocations.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    pub fn start_with(
+        store: Arc<dyn Store>,
+        images: Arc<dyn ImageBuilder>,
+        config: ServerConfig,
+        identities: Option<Arc<Identities>>,
+    ) -> Result<Self, ServerError> {
         let (inputs, arriving) = mpsc::channel(INPUTS_MAX);
         let (stop, stopping) = signal::channel(false);
         let shared = Arc::new(Shared {
@@ -107,6 +129,7 @@ impl Server {
             inputs,
             shelf: Shelf::new(images),
             catalog: Catalog::default(),
+            identities,
         });
         let core = Core::restore(Arc::clone(&shared), arriving, stopping)?;
         Ok(Self {
@@ -120,13 +143,19 @@ impl Server {
 
     /// Serves a peer. Its link is dropped when there are [`SESSIONS_MAX`] already.
     pub fn serve(&self, link: impl Link) {
+        self.serve_known(link, None);
+    }
+
+    /// As [`Server::serve`], and what the peer's certificate says.
+    pub fn serve_known(&self, link: impl Link, certificate: Option<Leaf>) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         while sessions.try_join_next().is_some() {}
         if sessions.len() >= SESSIONS_MAX {
             return;
         }
         let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed) + 1);
-        sessions.spawn(session::serve(Arc::clone(&self.shared), session, link));
+        let shared = Arc::clone(&self.shared);
+        sessions.spawn(session::serve(shared, session, link, certificate));
     }
 
     /// Serves whoever comes, until nobody can come any more.
@@ -139,6 +168,11 @@ impl Server {
     /// Whether it has ended by itself: the store failed.
     pub fn is_finished(&self) -> bool {
         self.core.is_finished()
+    }
+
+    /// Returns when it has ended by itself.
+    pub async fn ended(&self) {
+        self.shared.inputs.closed().await;
     }
 
     /// Stops: what is being committed is left to the store, sessions end.

@@ -1,9 +1,12 @@
 //! One connected peer: reads what it says, writes what it is told, and ends without disturbing others.
 
+mod identity;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ppwasm_certs::Leaf;
 use ppwasm_link::{BlobRequest, Closed, Incoming, Link, LinkReceiver, LinkSender, Peer};
 use ppwasm_proto::fabric::{ClientName, SessionId};
 use ppwasm_proto::wire::{
@@ -60,7 +63,12 @@ enum End {
     Close(CloseCode, &'static str),
 }
 
-pub(crate) async fn serve<L: Link>(shared: Arc<Shared>, session: SessionId, link: L) {
+pub(crate) async fn serve<L: Link>(
+    shared: Arc<Shared>,
+    session: SessionId,
+    link: L,
+    certificate: Option<Leaf>,
+) {
     let peer = link.peer().clone();
     let party = match &peer {
         Peer::Worker(_) => Party::Worker,
@@ -85,8 +93,15 @@ pub(crate) async fn serve<L: Link>(shared: Arc<Shared>, session: SessionId, link
             open_jobs: HashMap::new(),
             watches: HashMap::new(),
             tasks: JoinSet::new(),
+            certificate: certificate.as_ref(),
         };
-        let writing = write(&shared, &mut sender, queue, result_queue);
+        let writing = write(
+            &shared,
+            &mut sender,
+            queue,
+            result_queue,
+            certificate.as_ref(),
+        );
         tokio::select! {
             end = reader.run() => end,
             end = writing => end,
@@ -112,6 +127,7 @@ async fn write<S: LinkSender>(
     sender: &mut S,
     mut queue: mpsc::Receiver<Outgoing>,
     mut results: mpsc::Receiver<Message>,
+    certificate: Option<&Leaf>,
 ) -> End {
     loop {
         let messages = tokio::select! {
@@ -125,7 +141,10 @@ async fn write<S: LinkSender>(
             },
             Some(message) = results.recv() => vec![message],
         };
-        for message in messages {
+        for mut message in messages {
+            if let Message::Welcome(welcome) = &mut message {
+                identity::complete(welcome, &shared.identities, certificate);
+            }
             match tokio::time::timeout(SEND_TIME, sender.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return End::Lost,
@@ -233,6 +252,7 @@ struct Reader<'a, R> {
     watches: HashMap<u32, (Arc<Watch>, AbortHandle)>,
     /// Watches, and blobs on their way.
     tasks: JoinSet<()>,
+    certificate: Option<&'a Leaf>,
 }
 
 impl<R: LinkReceiver> Reader<'_, R> {
@@ -264,6 +284,12 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 (_, Message::Hello(_)) => {
                     return End::Close(CloseCode::WrongMessage, "a second hello");
                 }
+                (
+                    _,
+                    message @ (Message::MintToken(_)
+                    | Message::RevokeIdentity(_)
+                    | Message::RenewCertificate(_)),
+                ) => self.take_about_identities(message).await,
                 (Peer::Client(client), message) => {
                     let client = client.clone();
                     self.take_from_client(client, message).await

@@ -1,0 +1,268 @@
+//! The coordinator as one thing: it listens on an address and keeps everything in one folder.
+//!
+//! ```text
+//! store/                     jobs, outcomes, identities; what is large, as blobs
+//! authority/                 the keys that sign certificates
+//! artifact.key               the key that signs artifacts
+//! coordinator.credentials    its own certificate and key
+//! operator.credentials       those of the client that may do what concerns everybody
+//! address                    where it listens, while it runs
+//! ```
+//!
+//! `folder` opens or makes those, `joining` lets peers in that have no certificate yet, `upkeep` does what is due now and
+//! then. What peers ask for is [`crate::server`]'s, who they are [`crate::identities`]'.
+
+mod error;
+mod folder;
+mod joining;
+mod upkeep;
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ppwasm_certs::{Credentials, Role, Trust, TrustDomain, tls};
+use ppwasm_link::Listener as _;
+use ppwasm_session::link::PeerListener;
+use ppwasm_session::{Listener, Sessions};
+use rustls::time_provider::TimeProvider;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::folder::Opened;
+use self::upkeep::Upkeep;
+use crate::blobs::BlobLimits;
+use crate::identities::{Identities, RegistrationError};
+use crate::server::{ImageBuilder, Server, ServerConfig, ServerError};
+pub use error::StartError;
+pub use folder::{
+    ADDRESS_FILE, ARTIFACT_KEY_FILE, AUTHORITY_FOLDER, COORDINATOR_FILE, OPERATOR_FILE,
+    STORE_FOLDER, read_address,
+};
+
+/// The port on which coordinators listen unless they are told otherwise.
+pub const DEFAULT_PORT: u16 = 7777;
+/// The installation's name unless it is told otherwise.
+pub const DEFAULT_TRUST_DOMAIN: &str = "ppwasm";
+/// What a coordinator's own certificate says its name is.
+const OWN_NAME: &str = "coordinator";
+/// Those who join and wait for somebody to listen to them.
+const JOINERS_WAITING_MAX: usize = 64;
+
+/// Settings.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// Where everything is kept; made when it is not there.
+    pub folder: PathBuf,
+    /// Where it listens. Default: every address of this machine, [`DEFAULT_PORT`].
+    pub listen: SocketAddr,
+    /// The installation's name, of a new folder. An old one has its own, which has to be the same when this is given.
+    pub trust_domain: Option<TrustDomain>,
+    /// The scheduler's settings.
+    pub scheduler: ppwasm_scheduler::Config,
+    /// What blobs may take.
+    pub blobs: BlobLimits,
+    /// By what time certificates and tokens are judged.
+    pub clock: Arc<dyn TimeProvider>,
+}
+
+impl CoordinatorConfig {
+    /// The defaults, in a folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        let mut seed = [0; 8];
+        // Without random bytes nothing starts; here they only spread back-offs.
+        let _ = getrandom::fill(&mut seed);
+        Self {
+            folder: folder.into(),
+            listen: (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(),
+            trust_domain: None,
+            scheduler: ServerConfig::new(u64::from_le_bytes(seed)).scheduler,
+            blobs: BlobLimits::default(),
+            clock: Arc::new(tls::DefaultTimeProvider),
+        }
+    }
+}
+
+/// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
+pub struct Coordinator {
+    server: Arc<Server>,
+    identities: Arc<Identities>,
+    sessions: Sessions,
+    address: SocketAddr,
+    folder: PathBuf,
+    is_new: bool,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Coordinator {
+    /// Opens or makes the folder, starts the server in it, and listens. Reads the whole store first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in the way.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn start(
+        config: CoordinatorConfig,
+        images: Arc<dyn ImageBuilder>,
+    ) -> Result<Self, StartError> {
+        let Opened {
+            store,
+            identities,
+            own,
+            operator,
+            is_new,
+        } = folder::open(&config).await?;
+        let listener = bind(config.listen, server_tls(&identities, &own, &config)?)?;
+        let address = listener.local_address().map_err(StartError::Address)?;
+        let sessions = listener.sessions();
+        let settings = ServerConfig {
+            scheduler: config.scheduler.clone(),
+        };
+        let server = Server::start_with(store, images, settings, Some(Arc::clone(&identities)))?;
+        let server = Arc::new(server);
+        let (joiners, joining) = mpsc::channel(JOINERS_WAITING_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(
+            Arc::clone(&server),
+            PeerListener::new(listener, Some(joiners)),
+        ));
+        tasks.spawn(joining::serve(Arc::clone(&identities), joining));
+        let upkeep = Upkeep::new(
+            config.clone(),
+            Arc::clone(&identities),
+            sessions.clone(),
+            own,
+            operator,
+        );
+        tasks.spawn(upkeep.run());
+        folder::write_address(&config.folder, address)?;
+        Ok(Self {
+            server,
+            identities,
+            sessions,
+            address,
+            folder: config.folder,
+            is_new,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The folder was made by this start.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Its identities: to mint tokens without a connection.
+    pub const fn identities(&self) -> &Arc<Identities> {
+        &self.identities
+    }
+
+    /// A join token, as [`Identities::mint`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Identities::mint`].
+    pub async fn mint(
+        &self,
+        role: Role,
+        name: Option<&str>,
+        lifetime_s: Option<u64>,
+    ) -> Result<String, RegistrationError> {
+        let minted = self
+            .identities
+            .mint(role, name, lifetime_s, "the coordinator");
+        Ok(minted.await?.0.to_string())
+    }
+
+    /// Whether it has ended by itself: the store failed.
+    pub fn is_finished(&self) -> bool {
+        self.server.is_finished()
+    }
+
+    /// Returns when it has ended by itself; [`Coordinator::stop`] says why.
+    pub async fn wait(&self) {
+        self.server.ended().await;
+    }
+
+    /// Stops in good order: sessions are told, and what was acknowledged is durable.
+    ///
+    /// # Errors
+    ///
+    /// Why it had ended before.
+    pub async fn stop(self) -> Result<(), ServerError> {
+        self.sessions.stop("the coordinator is stopping").await;
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+        folder::remove_address(&self.folder);
+        match Arc::into_inner(self.server) {
+            Some(server) => server.stop().await,
+            // Its tasks are over, so nobody else has it.
+            None => Err(ServerError::Panicked),
+        }
+    }
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator")
+            .field("address", &self.address)
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn accept(server: Arc<Server>, mut listener: PeerListener) {
+    while let Some(link) = listener.accept().await {
+        let leaf = link.handle().leaf().cloned();
+        server.serve_known(link, leaf);
+    }
+}
+
+fn server_tls(
+    identities: &Identities,
+    own: &Credentials,
+    config: &CoordinatorConfig,
+) -> Result<rustls::ServerConfig, StartError> {
+    let trust = Trust::of_peers(identities.authority())?;
+    let clock = Arc::clone(&config.clock);
+    Ok(tls::server_config(
+        own,
+        trust,
+        identities.denied(),
+        true,
+        clock,
+    )?)
+}
+
+/// Listens; on a machine without IPv6, on all addresses of the other kind.
+fn bind(address: SocketAddr, tls: rustls::ServerConfig) -> Result<Listener, StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    match Listener::bind(address, tls.clone()) {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            let old = (Ipv4Addr::UNSPECIFIED, address.port()).into();
+            Listener::bind(old, tls).map_err(failed)
+        }
+        bound => bound.map_err(failed),
+    }
+}
+
+/// The files of a coordinator's folder are for its owner only, the folder included.
+fn make_private_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
