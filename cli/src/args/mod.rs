@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+mod coordinator;
 mod doctor;
 mod manual;
 mod submit;
@@ -13,6 +14,9 @@ use crate::exit_code;
 
 pub(crate) use config::{Config, ConfigShow};
 pub(crate) use connection::Connection;
+pub(crate) use coordinator::{
+    Certs, CertsRevoke, CertsRole, CertsToken, Coordinator, CoordinatorStart, Folder,
+};
 pub(crate) use doctor::Doctor;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
@@ -32,6 +36,12 @@ pub(crate) enum Command {
     /// Run a Python function or script, once or once per item, over the cores of this machine
     #[command(after_help = exit_code::HELP)]
     Submit(Box<Submit>),
+    /// Run the coordinator of a cluster
+    #[command(subcommand)]
+    Coordinator(Coordinator),
+    /// Let machines join a cluster, or shut them out; on the coordinator's machine
+    #[command(subcommand)]
+    Certs(Certs),
     /// Show the settings, and where each value came from
     #[command(subcommand)]
     Config(Config),

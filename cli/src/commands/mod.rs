@@ -1,6 +1,8 @@
 //! The commands.
 
+mod certs;
 mod config;
+mod coordinator;
 mod doctor;
 mod manual;
 mod submit;
@@ -13,6 +15,8 @@ use crate::failure::Result;
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Submit(args) => submit::submit(&args),
+        Command::Coordinator(args) => coordinator::coordinator(&args),
+        Command::Certs(args) => certs::certs(&args),
         Command::Config(args) => config::config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => manual::completions(&args),

@@ -1,0 +1,95 @@
+//! `ppwasm coordinator` and `ppwasm certs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
+use ppwasm_certs::TrustDomain;
+
+use crate::units::Time;
+
+/// `ppwasm coordinator`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Coordinator {
+    /// Serve workers and clients until a signal stops it
+    Start(CoordinatorStart),
+}
+
+/// `ppwasm coordinator start`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CoordinatorStart {
+    #[command(flatten)]
+    pub folder: Folder,
+
+    /// Listen on this address for workers and clients (UDP)
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:7777")]
+    pub listen: SocketAddr,
+
+    /// The installation's name, in every certificate; fixed once the folder is made (default: ppwasm)
+    #[arg(long, value_name = "NAME")]
+    pub trust_domain: Option<TrustDomain>,
+}
+
+/// Where a coordinator keeps everything.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Folder {
+    /// The coordinator's folder (default: ppwasm/coordinator in $XDG_STATE_HOME or ~/.local/state)
+    #[arg(long, value_name = "DIR", env = "PPWASM_COORDINATOR_DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// `ppwasm certs`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Certs {
+    /// Print a join token: whoever has it can join, once
+    Token(CertsToken),
+    /// Revoke all certificates of a worker or client and end its sessions
+    Revoke(CertsRevoke),
+}
+
+/// `ppwasm certs token`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CertsToken {
+    /// What the token lets somebody become
+    #[arg(long, value_enum)]
+    pub role: CertsRole,
+
+    /// The name that it gives; without one, the joiner chooses a name that is free
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// For how long it works, at most a week (default: 10min)
+    #[arg(long, value_name = "DURATION")]
+    pub lifetime: Option<Time>,
+
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// `ppwasm certs revoke`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CertsRevoke {
+    /// The role of the identity
+    #[arg(long, value_enum)]
+    pub role: CertsRole,
+
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// A role that can be joined in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CertsRole {
+    /// Runs tasks
+    Worker,
+    /// Submits jobs
+    Client,
+}

@@ -1,0 +1,137 @@
+//! `ppwasm coordinator`: the server of a cluster.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ppwasm_certs::Role;
+use ppwasm_coordinator::server::HostImages;
+use ppwasm_coordinator::service::{Coordinator, CoordinatorConfig};
+use ppwasm_host::Host;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::mpsc;
+
+use crate::args;
+use crate::exit_code::ExitCode;
+use crate::failure::{Because, Failure, Result};
+use crate::visible;
+
+/// For how long the tokens of a new installation work: long enough to walk to the next machine.
+const FIRST_TOKENS_S: u64 = 60 * 60;
+
+/// Carries the command out.
+pub(crate) fn coordinator(args: &args::Coordinator) -> Result<ExitCode> {
+    match args {
+        args::Coordinator::Start(args) => start(args),
+    }
+}
+
+/// The folder that is meant.
+pub(super) fn folder(args: &args::Folder) -> Result<PathBuf> {
+    if let Some(dir) = &args.dir {
+        return Ok(dir.clone());
+    }
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let state = of("XDG_STATE_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| of("HOME").map(|home| home.join(".local/state")))
+        .ok_or_else(|| {
+            Failure::usage("--dir: say where to keep everything; there is no home directory")
+        })?;
+    Ok(state.join("ppwasm/coordinator"))
+}
+
+fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
+    let folder = folder(&args.folder)?;
+    let mut config = CoordinatorConfig::new(&folder);
+    config.listen = args.listen;
+    config.trust_domain = args.trust_domain.clone();
+    let host = Host::builder().slots(1).build();
+    let images = Arc::new(HostImages::new(Arc::new(
+        host.machine("could not start a sandbox")?,
+    )));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("ppwasm-coordinator")
+        .build()
+        .machine("could not start threads")?;
+    let mut signals = signals()?;
+    let ended = runtime.block_on(async {
+        let coordinator = Coordinator::start(config, images)
+            .await
+            .machine("could not start")?;
+        greet(&coordinator, &folder).await?;
+        let signal = tokio::select! {
+            signal = signals.recv() => signal,
+            () = coordinator.wait() => None,
+        };
+        if signal.is_some() {
+            visible::note("ppwasm: stopping; a second signal ends at once");
+        }
+        coordinator.stop().await.machine("the coordinator ended")?;
+        Ok(ExitCode::Succeeded)
+    });
+    // What still computes an image is of no use to anybody.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Says where it listens and, the first time, how others join.
+async fn greet(coordinator: &Coordinator, folder: &Path) -> Result<()> {
+    let address = coordinator.address();
+    let mut lines = vec![
+        format!("ppwasm: listening on {address} (UDP)"),
+        format!("ppwasm: everything is kept in {}", folder.display()),
+    ];
+    if coordinator.is_new() {
+        let place = place(address);
+        let mint = async |role| {
+            let minted = coordinator.mint(role, None, Some(FIRST_TOKENS_S));
+            minted.await.machine("could not make a join token")
+        };
+        let (worker, client) = (mint(Role::Worker).await?, mint(Role::Client).await?);
+        lines.push("ppwasm: to add a worker, run on its machine within the hour:".into());
+        lines.push(format!("  ppwasm worker start --join {worker} {place}"));
+        lines.push("ppwasm: to submit from a machine, run there within the hour:".into());
+        lines.push(format!("  ppwasm login --join {client} {place}"));
+    }
+    lines.push(format!(
+        "ppwasm: for more join tokens: ppwasm certs token --role worker|client --dir {}",
+        folder.display()
+    ));
+    let mut out = io::stdout().lock();
+    // Whoever does not read has what it needs all the same.
+    let _ = out.write_all((lines.join("\n") + "\n").as_bytes());
+    let _ = out.flush();
+    Ok(())
+}
+
+/// How others are told to reach an address of this machine.
+pub(super) fn place(address: std::net::SocketAddr) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    match address.ip().is_unspecified() {
+        false => address.to_string(),
+        true => match host().as_deref().map(str::trim) {
+            Some(host) if !host.is_empty() => format!("{host}:{}", address.port()),
+            _ => format!("HOST:{}", address.port()),
+        },
+    }
+}
+
+/// The first signal comes through the channel; the second ends the process.
+fn signals() -> Result<mpsc::Receiver<i32>> {
+    let mut incoming = Signals::new([SIGINT, SIGTERM]).machine("could not listen for signals")?;
+    let (told, signals) = mpsc::channel(1);
+    std::thread::Builder::new()
+        .name("ppwasm-signals".into())
+        .spawn(move || {
+            for (count, signal) in incoming.forever().enumerate() {
+                if count > 0 || told.blocking_send(signal).is_err() {
+                    signal_hook::low_level::exit(128 + signal);
+                }
+            }
+        })
+        .machine("could not start a thread")?;
+    Ok(signals)
+}
