@@ -59,7 +59,9 @@ pub use errno::{Answer, Errno, Exit, Fail, Interrupted, Limit, LimitExceeded, St
 pub use fd::DESCRIPTORS_MAX;
 use fd::Descriptors;
 use fs::Fs;
-pub use fs::{InputTree, InputTreeError, Library, LibraryError, ScratchLimits, SharedBytes};
+pub use fs::{
+    InputTree, InputTreeError, Library, LibraryError, PackedTreeError, ScratchLimits, SharedBytes,
+};
 pub use poll::SUBSCRIPTIONS_MAX;
 pub use random::Random;
 use random::RandomStream;
