@@ -3,6 +3,8 @@
 //! One task owns the agent and renews its leases; guests run on the host's own threads, so that no guest can keep a lease
 //! from being renewed. What the host and the link say comes in through one bounded queue each.
 
+mod materials;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ use tokio::task::JoinSet;
 
 use crate::agent::{self, Agent, Closed as Why, Command, Event, ExitReason, Finished, Granted};
 use crate::messages;
+
+use self::materials::{Given, Key, MATERIAL_BYTES_MAX, Material, Materials, Missing};
 
 /// Things that the host has done and the agent has not heard of.
 const DONE_MAX: usize = 8192;
@@ -63,6 +67,7 @@ pub struct Worker<D: Dialer> {
     results: HashMap<LeaseId, TaskResult>,
     functions: HashMap<Digest, Held>,
     used: u64,
+    materials: Materials,
     /// Results that the agent wants sent.
     unsent: Vec<(ppwasm_proto::fabric::Claim, Finished)>,
     send_at: Option<Instant>,
@@ -91,6 +96,7 @@ enum Done {
     Uploaded(LeaseId, Box<Result<(TaskResult, Finished), Ended>>),
     Loaded(Digest, Option<Function>),
     Call(LeaseId, Option<Arc<[u8]>>),
+    Material(Key, Option<Material>),
     SetSlots(u32),
     Drain,
 }
@@ -174,6 +180,7 @@ impl<D: Dialer> Worker<D> {
             results: HashMap::new(),
             functions: HashMap::new(),
             used: 0,
+            materials: Materials::default(),
             unsent: Vec::new(),
             send_at: None,
             exit: None,
@@ -361,6 +368,7 @@ impl<D: Dialer> Worker<D> {
 
     /// After a session began: what an earlier one was asked for is asked for again.
     fn resume(&mut self, commands: &mut Vec<Command>) {
+        self.materials.forget_awaited();
         let is_fetching = |held: &Held| matches!(held, Held::Fetching);
         let fetching = self.functions.iter().filter(|(_, held)| is_fetching(held));
         let fetching: Vec<_> = fetching.map(|(function, _)| *function).collect();
@@ -483,14 +491,18 @@ impl<D: Dialer> Worker<D> {
                 return self.send(ImageWanted { function }.into());
             }
         };
-        if group.stdin.is_some() || group.inputs.is_some() {
-            // Neither has an encoding that a worker could read yet.
-            return self.fail(id, GiveBackReason::InputUnavailable, commands);
-        }
+        let given = match self.materials.of(&group) {
+            Ok(given) => given,
+            Err(Missing::Awaited) => return,
+            Err(Missing::Wanted(key, blob)) => return self.fetch_material(key, blob),
+        };
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
         match &lease.call {
             Payload::Inline(bytes) => {
                 let call = messages::decode_call(bytes);
-                self.start(id, &group, &function, call, commands);
+                self.start(id, &group, &function, call, given, commands);
             }
             Payload::Blob(blob) => {
                 let (digest, tell) = (blob.digest, self.tell.clone());
@@ -512,6 +524,7 @@ impl<D: Dialer> Worker<D> {
         group: &GrantGroup,
         function: &Function,
         call: Option<ppwasm_proto::Call>,
+        given: Given,
         commands: &mut Vec<Command>,
     ) {
         let Some(call) = call else {
@@ -522,19 +535,58 @@ impl<D: Dialer> Worker<D> {
         };
         let Some(granted) = lease.granted else { return };
         let cancel = CancelToken::new();
-        let task = Task::new(call)
+        let mut task = Task::new(call)
             .limits(group.limits)
             .identity(granted.claim.identity)
             .time(messages::time(group.time))
             .keep_instance(group.keep_instance == Some(true))
             .hash_memory(group.hash_memory == Some(true))
+            .stdin(given.stdin)
             .cancel_token(cancel.clone());
+        if let Some(inputs) = given.inputs {
+            task = task.inputs(inputs);
+        }
         lease.state = LeaseState::Running(cancel);
         let tell = self.tell.clone();
         // On the slot's thread. Nobody listens any more when the worker has ended.
         self.host.start_with(function, task, move |report| {
             let _ = tell.blocking_send(Done::Ran(id, Box::new(report)));
         });
+    }
+
+    fn fetch_material(&mut self, key: Key, blob: BlobRef) {
+        let Some(session) = &self.session else { return };
+        let (usage, _) = key;
+        let getting = session.blobs.get(blob.digest, MATERIAL_BYTES_MAX);
+        let tell = self.tell.clone();
+        self.tasks.spawn(async move {
+            let material = match getting.await {
+                Ok(bytes) => Material::read(usage, bytes),
+                // The next session gets it.
+                Err(BlobFailure::Lost) => return,
+                Err(_) => None,
+            };
+            let _ = tell.send(Done::Material(key, material)).await;
+        });
+    }
+
+    fn material_came(&mut self, key: Key, material: Option<Material>, commands: &mut Vec<Command>) {
+        let is_there = material.is_some();
+        self.materials.came(key, material);
+        let named = |group: &GrantGroup| [group.stdin, group.inputs];
+        let waiting = |lease: &Lease| {
+            let mut named = named(&lease.group).into_iter().flatten();
+            matches!(lease.state, LeaseState::Preparing) && named.any(|blob| blob.digest == key.1)
+        };
+        let waiting = self.leases.iter().filter(|(_, lease)| waiting(lease));
+        let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
+        for lease in waiting {
+            if is_there {
+                self.prepare(lease, commands);
+            } else {
+                self.fail(lease, GiveBackReason::InputUnavailable, commands);
+            }
+        }
     }
 
     fn fail(&mut self, lease: LeaseId, why: GiveBackReason, commands: &mut Vec<Command>) {
@@ -579,12 +631,18 @@ impl<D: Dialer> Worker<D> {
                     return;
                 };
                 let group = Arc::clone(&lease.group);
-                if let Some(Held::Ready(function, _)) = self.functions.get(&group.function) {
+                if let Some(Held::Ready(function, _)) = self.functions.get(&group.function)
+                    && let Ok(given) = self.materials.of(&group)
+                {
                     let function = function.clone();
                     let call = messages::decode_call(&bytes);
-                    self.start(id, &group, &function, call, commands);
+                    self.start(id, &group, &function, call, given, commands);
+                } else {
+                    // Dropped while the call was on its way.
+                    self.prepare(id, commands);
                 }
             }
+            Done::Material(key, material) => self.material_came(key, material, commands),
             Done::SetSlots(slots) => self.set_slots(slots, commands),
             Done::Drain => self.agent_event(Event::DrainRequested, commands),
         }
