@@ -1,7 +1,7 @@
 //! The server around the scheduler: sessions on one side, the store on the other.
 //!
 //! * `core` owns the scheduler and decides nothing itself: it makes records durable, then carries out commands.
-//! * `session` is one connected peer, `watch` the results that a client wants, `images` the functions' images.
+//! * `session` is one connected peer, its two halves and what is said on it; `watch` the results that a client wants, `images` the functions' images.
 //!
 //! Everything runs on the tokio runtime that [`Server::start`] is called on, one thread or many. Reads of the store are
 //! made where they are needed: they are short, and a read-only pool answers them.

@@ -1,0 +1,303 @@
+//! What follows once a step is durable: messages to sessions, images, watches.
+
+use std::sync::Arc;
+
+use ppwasm_proto::fabric::{OutcomeKind, SessionId};
+use ppwasm_proto::wire::{
+    Acknowledge, Cancel, CloseCode, Done, ErrorCode, JobOpened, JobState, List, MINOR, Message,
+    Payload, Ranged, Renewed, TakeBack, TaskCounts, TasksAppended, Text, Welcome,
+};
+use ppwasm_proto::{Digest, JobId, TaskId};
+use ppwasm_scheduler::{Accepted, CloseReason, Command, JobEnd, Refusal, RequestId};
+
+use super::input::failed;
+use super::{
+    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Core, Input, JOB_WATCHES_MAX,
+    forget_failures, list, place,
+};
+use crate::server::Shared;
+use crate::server::session::Outgoing;
+use crate::server::watch::{Watch, WatchEnd};
+
+pub(super) enum Effect {
+    Command(Command),
+    TaskEnded(JobId, TaskId, OutcomeKind),
+    JobEnded(JobId, JobEnd),
+    JobRetried(JobId),
+    JobForgotten(JobId),
+    Watch(SessionId, Arc<Watch>),
+    Send(SessionId, Box<Message>),
+}
+
+impl Core {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Command(command) => self.carry_out_command(command),
+            Effect::TaskEnded(job, task, kind) => {
+                self.counts.entry(job).or_default()[place(kind)] += 1;
+                for watch in self.watches.get(&job).into_iter().flatten() {
+                    watch.tell(task.0);
+                }
+            }
+            Effect::JobEnded(job, how) => {
+                let end = self.end_of(job, how);
+                for watch in self.watches.remove(&job).unwrap_or_default() {
+                    watch.end(end.clone());
+                }
+            }
+            Effect::JobRetried(job) => forget_failures(&mut self.counts, job),
+            Effect::JobForgotten(job) => {
+                self.counts.remove(&job);
+                self.watches.remove(&job);
+            }
+            Effect::Watch(session, watch) => self.add_watch(session, watch),
+            Effect::Send(session, message) => self.send(session, *message),
+        }
+    }
+
+    pub(super) fn add_watch(&mut self, session: SessionId, watch: Arc<Watch>) {
+        // What ended before it was told anything is in the store.
+        watch.miss();
+        let ended = self.shared.store.job(&watch.job);
+        match ended.map(|entry| entry.and_then(|entry| entry.ended)) {
+            Ok(Some((how, _))) => watch.end(self.end_of(watch.job, how)),
+            Ok(None) => {
+                let watches = self.watches.entry(watch.job).or_default();
+                // Whose session is over has let go of it.
+                watches.retain(|watch| Arc::strong_count(watch) > 1);
+                if watches.len() < JOB_WATCHES_MAX {
+                    watches.push(watch);
+                } else {
+                    let reason = "too many watch this job";
+                    let message = failed(watch.request, ErrorCode::Busy, reason, Some(1000));
+                    self.send(session, message);
+                }
+            }
+            Err(_) => {
+                let reason = "the store could not be read";
+                let message = failed(watch.request, ErrorCode::Internal, reason, Some(1000));
+                self.send(session, message);
+            }
+        }
+    }
+
+    pub(super) fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {
+        let kinds = self.counts.get(&job).copied().unwrap_or_default();
+        let ended = kinds.iter().sum::<u64>();
+        let tasks = self.scheduler.job(job).map_or(ended, |view| view.tasks);
+        let [
+            succeeded,
+            raised,
+            trapped,
+            limit_exceeded,
+            cancelled,
+            abandoned,
+        ] = kinds;
+        let counts = TaskCounts {
+            succeeded,
+            raised,
+            trapped,
+            limit_exceeded,
+            cancelled: match how {
+                JobEnd::Cancelled => cancelled + tasks.saturating_sub(ended),
+                _ => cancelled,
+            },
+            abandoned,
+            ..TaskCounts::default()
+        };
+        let function = self.scheduler.job_spec(job).map(|spec| spec.function);
+        let failure = match how {
+            JobEnd::ImageFailed => function.and_then(|f| self.shared.shelf.failure(&f)),
+            _ => None,
+        };
+        let inline = |bytes: Arc<[u8]>| Some(Payload::Inline((&bytes[..]).try_into().ok()?));
+        WatchEnd {
+            state: match how {
+                JobEnd::Finished => JobState::Ended,
+                JobEnd::Cancelled => JobState::Cancelled,
+                JobEnd::ImageFailed => JobState::FunctionInvalid,
+            },
+            counts,
+            load_failure: failure.and_then(inline),
+        }
+    }
+
+    pub(super) fn carry_out_command(&mut self, command: Command) {
+        match command {
+            Command::Accept { request, accepted } => self.accept(request, accepted),
+            Command::Refuse {
+                request,
+                why,
+                retry_after,
+            } => {
+                if let Some(asker) = self.askers.remove(&request) {
+                    let (code, reason) = refusal(why);
+                    let retry = retry_after.map(|after| after.0.div_ceil(1000));
+                    self.send(asker.session, failed(asker.request, code, reason, retry));
+                }
+            }
+            Command::BuildImage { function } => self.build(function),
+            Command::SendImage { session, function } => {
+                self.send_out(session, Outgoing::Image(function));
+            }
+            Command::Welcome {
+                session,
+                pace,
+                refused,
+            } => {
+                let welcome = Welcome {
+                    lease_ms: pace.lease.0 / 1000,
+                    report_every_ms: pace.report_every.0 / 1000,
+                    refused: list(refused),
+                    ..self.shared.welcome(session)
+                };
+                self.send(session, welcome.into());
+            }
+            Command::Renew {
+                session,
+                report,
+                pace,
+                refused,
+            } => {
+                let renewed = Renewed {
+                    number: report,
+                    lease_ms: Ranged::clamped(pace.lease.0 / 1000),
+                    report_every_ms: Ranged::clamped(pace.report_every.0 / 1000),
+                    refused: list(refused),
+                };
+                self.send(session, renewed.into());
+            }
+            Command::Grant {
+                session,
+                leases,
+                lasts,
+            } => self.send_out(session, Outgoing::Grant { leases, lasts }),
+            Command::Cancel { session, leases } => {
+                for leases in List::chunks_of(leases) {
+                    self.send(session, Cancel { leases }.into());
+                }
+            }
+            Command::TakeBack { session, leases } => {
+                for leases in List::chunks_of(leases) {
+                    self.send(session, TakeBack { leases }.into());
+                }
+            }
+            Command::Acknowledge { session, leases } => {
+                for leases in List::chunks_of(leases) {
+                    self.send(session, Acknowledge { leases }.into());
+                }
+            }
+            Command::CloseSession { session, why } => {
+                let (code, reason) = match why {
+                    CloseReason::Replaced => {
+                        (CloseCode::Superseded, "a newer session of the same worker")
+                    }
+                    CloseReason::Revoked => (CloseCode::Revoked, "the certificate is revoked"),
+                    CloseReason::TooManyWorkers => {
+                        (CloseCode::TooManyConnections, "too many workers")
+                    }
+                };
+                self.send_out(session, Outgoing::Close(code, reason));
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, request: RequestId, accepted: Accepted) {
+        let Some(asker) = self.askers.remove(&request) else {
+            return;
+        };
+        let request = asker.request;
+        let message = match (asker.kind, accepted) {
+            (AskKind::Open, Accepted::Job { tasks, is_known }) => {
+                let view = self.scheduler.job(asker.job);
+                JobOpened {
+                    request,
+                    is_duplicate: is_known,
+                    next: TaskId(tasks),
+                    credit: Ranged::clamped(APPEND_CREDIT),
+                    is_closed: view.is_none_or(|view| view.is_closed || view.end.is_some()),
+                }
+                .into()
+            }
+            (AskKind::Append, Accepted::Job { tasks, .. }) => TasksAppended {
+                request,
+                next: TaskId(tasks),
+                credit: Ranged::clamped(APPEND_CREDIT),
+            }
+            .into(),
+            (AskKind::Append, _) => {
+                failed(request, ErrorCode::JobClosed, "the job has ended", None)
+            }
+            _ => Done { request }.into(),
+        };
+        self.send(asker.session, message);
+    }
+
+    pub(super) fn build(&mut self, function: Digest) {
+        let (shared, may_build) = (Arc::clone(&self.shared), Arc::clone(&self.may_build));
+        self.builds.spawn(async move {
+            let mut bytes = None;
+            for _ in 0..BUILD_TRIES {
+                let Ok(_permit) = may_build.acquire().await else {
+                    return;
+                };
+                let shared = Arc::clone(&shared);
+                let build = move || shared.shelf.build(&*shared.store, function);
+                if let Ok(Ok(built)) = tokio::task::spawn_blocking(build).await {
+                    bytes = built;
+                    break;
+                }
+                tokio::time::sleep(BUILD_PAUSE).await;
+            }
+            let _ = shared.inputs.send(Input::Built { function, bytes }).await;
+        });
+    }
+
+    pub(super) fn send(&mut self, session: SessionId, message: Message) {
+        self.send_out(session, Outgoing::Message(message));
+    }
+
+    /// Whose queue is full does not read: its session ends, and nobody else waits for it.
+    pub(super) fn send_out(&mut self, session: SessionId, outgoing: Outgoing) {
+        if let Some(queue) = self.sessions.get(&session)
+            && queue.try_send(outgoing).is_err()
+        {
+            self.sessions.remove(&session);
+        }
+    }
+}
+
+const fn refusal(why: Refusal) -> (ErrorCode, &'static str) {
+    match why {
+        Refusal::UnknownJob => (ErrorCode::NotFound, "there is no such job"),
+        Refusal::UnknownWorker => (ErrorCode::NotFound, "there is no such worker"),
+        Refusal::JobDiffers => (ErrorCode::Conflict, "another job has this id"),
+        Refusal::JobIsClosed => (ErrorCode::JobClosed, "the job takes no more tasks"),
+        Refusal::JobHasEnded => (ErrorCode::JobClosed, "the job has ended"),
+        Refusal::JobRuns => (ErrorCode::Conflict, "the job has not ended"),
+        Refusal::TasksMissing { .. } => (ErrorCode::WrongOrder, "tasks before these are missing"),
+        Refusal::OutOfRange => (ErrorCode::InvalidValue, "a number is out of range"),
+        Refusal::TooManyJobs => (ErrorCode::QuotaExceeded, "too many jobs"),
+        Refusal::TooManyTasks => (ErrorCode::Busy, "too many tasks are queued"),
+    }
+}
+
+impl Shared {
+    /// What every welcome says.
+    pub(crate) fn welcome(&self, session: SessionId) -> Welcome {
+        Welcome {
+            minor: MINOR,
+            session: session.0,
+            epoch: u64::from(self.store.epoch().number()),
+            report_every_ms: self.config.scheduler.report_every.0 / 1000,
+            lease_ms: self.config.scheduler.lease.0 / 1000,
+            refused: List::new(),
+            build: Text::truncated(concat!("ppwasm ", env!("CARGO_PKG_VERSION"))),
+            guest: Some(self.shelf.guest()),
+            renew_certificate: None,
+            wall_clock_s: None,
+            slots: None,
+        }
+    }
+}

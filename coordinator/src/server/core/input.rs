@@ -1,0 +1,286 @@
+//! What sessions tell the core, and the events that the scheduler is told of it.
+
+use std::sync::Arc;
+
+use ppwasm_proto::fabric::{ClientName, SessionId, WorkerId};
+use ppwasm_proto::wire::{ErrorCode, Failed, Message, Payload, Text};
+use ppwasm_proto::{Digest, JobId};
+use ppwasm_scheduler::{Ended, Event, Hello, JobSpec, Leaving, Micros, RequestId};
+use tokio::sync::mpsc;
+
+use super::effects::Effect;
+use super::{AskKind, Asker, Bodies, Core};
+use crate::server::session::Outgoing;
+use crate::server::terms::JobTerms;
+use crate::server::watch::{Watch, body};
+use crate::store::{Body, TaskResult};
+
+/// What sessions tell the core.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, which are moved"
+)]
+pub(crate) enum Input {
+    /// A client has a session, or a worker is about to say hello.
+    Opened {
+        session: SessionId,
+        outgoing: mpsc::Sender<Outgoing>,
+    },
+    Joined {
+        session: SessionId,
+        hello: Box<Hello>,
+    },
+    /// A worker's message.
+    Worker {
+        session: SessionId,
+        message: Message,
+    },
+    Client {
+        session: SessionId,
+        client: ClientName,
+        request: u32,
+        asks: Ask,
+    },
+    Left {
+        session: SessionId,
+        how: Leaving,
+    },
+    /// A worker is nobody any more.
+    Revoked {
+        worker: WorkerId,
+    },
+    /// An image is ready, with its size, or cannot be built.
+    Built {
+        function: Digest,
+        bytes: Option<u64>,
+    },
+}
+
+/// What a client asks for.
+pub(crate) enum Ask {
+    Open {
+        job: JobId,
+        terms: Box<JobTerms>,
+    },
+    Append {
+        job: JobId,
+        first: u64,
+        calls: Vec<Body>,
+    },
+    Close {
+        job: JobId,
+        tasks: u64,
+    },
+    Cancel {
+        job: JobId,
+    },
+    Retry {
+        job: JobId,
+    },
+    Forget {
+        job: JobId,
+    },
+    Watch {
+        watch: Arc<Watch>,
+    },
+}
+
+impl Core {
+    pub(super) fn take(&mut self, input: Input) {
+        match input {
+            Input::Opened { session, outgoing } => {
+                self.sessions.insert(session, outgoing);
+            }
+            Input::Joined { session, hello } => {
+                self.handle(
+                    Event::WorkerJoined { session, hello },
+                    &mut Bodies::default(),
+                );
+            }
+            Input::Worker { session, message } => self.take_from_worker(session, message),
+            Input::Client {
+                session,
+                client,
+                request,
+                asks,
+            } => self.take_from_client(session, client, request, asks),
+            Input::Left { session, how } => {
+                self.sessions.remove(&session);
+                self.handle(Event::WorkerLeft { session, how }, &mut Bodies::default());
+            }
+            Input::Revoked { worker } => {
+                self.handle(Event::WorkerRevoked { worker }, &mut Bodies::default());
+            }
+            Input::Built { function, bytes } => {
+                let event = match bytes {
+                    Some(bytes) => Event::ImageReady { function, bytes },
+                    None => Event::ImageFailed { function },
+                };
+                self.handle(event, &mut Bodies::default());
+            }
+        }
+    }
+
+    pub(super) fn take_from_worker(&mut self, session: SessionId, message: Message) {
+        let mut bodies = Bodies::default();
+        let event = match message {
+            Message::Report(report) => Event::WorkerReported {
+                session,
+                report: report.number,
+                waiting: report.waiting.into_vec(),
+                running: report.running.into_vec(),
+            },
+            Message::Ended(ended) => {
+                let mut attempts = Vec::with_capacity(ended.results.len());
+                bodies.results.reserve(ended.results.len());
+                for result in ended.results {
+                    attempts.push(Ended {
+                        claim: result.claim,
+                        outcome: result.kind,
+                        run_time: Micros(result.usage.wall_us),
+                        outcome_bytes: result.outcome.byte_count(),
+                    });
+                    let optional = |one: Option<Payload>| one.map(body).unwrap_or_default();
+                    let stored = TaskResult {
+                        outcome: body(result.outcome),
+                        stdout: optional(result.stdout),
+                        stderr: optional(result.stderr),
+                        run_time_us: result.usage.wall_us,
+                    };
+                    bodies.results.push((result.claim.lease, stored));
+                }
+                Event::LeasesEnded {
+                    session,
+                    ended: attempts,
+                }
+            }
+            Message::GiveBack(back) => Event::LeasesGivenBack {
+                session,
+                given: (back.leases.iter().map(|given| (given.lease, given.why))).collect(),
+            },
+            Message::SlotsSet(set) => {
+                let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+                Event::SlotsSet {
+                    session,
+                    slots: number(set.slots.value()),
+                    credit: number(set.credit.value()),
+                }
+            }
+            Message::Draining(_) => Event::WorkerDraining { session },
+            Message::ImagesHeld(images) => {
+                for (functions, is_held) in [(images.held, true), (images.dropped, false)] {
+                    for function in functions {
+                        let event = Event::ImageHeld {
+                            session,
+                            function,
+                            is_held,
+                        };
+                        self.handle(event, &mut bodies);
+                    }
+                }
+                return;
+            }
+            _ => return,
+        };
+        self.handle(event, &mut bodies);
+    }
+
+    pub(super) fn take_from_client(
+        &mut self,
+        session: SessionId,
+        client: ClientName,
+        number: u32,
+        asks: Ask,
+    ) {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        let mut bodies = Bodies::default();
+        let (job, kind, event) = match asks {
+            Ask::Open { job, terms } => {
+                bodies.details = terms.to_bytes();
+                bodies.bundle = Some(terms.open.function);
+                let spec = Box::new(terms.spec(client));
+                (
+                    job,
+                    AskKind::Open,
+                    Event::JobSubmitted { request, job, spec },
+                )
+            }
+            Ask::Append { job, first, calls } => {
+                let count = calls.len() as u64;
+                bodies.first = first;
+                bodies.calls = calls;
+                let event = Event::TasksAppended {
+                    request,
+                    client,
+                    job,
+                    first,
+                    count,
+                };
+                (job, AskKind::Append, event)
+            }
+            Ask::Close { job, tasks } => {
+                let event = Event::JobClosed {
+                    request,
+                    client,
+                    job,
+                    tasks,
+                };
+                (job, AskKind::Other, event)
+            }
+            Ask::Cancel { job } => {
+                let event = Event::JobCancelled {
+                    request,
+                    client,
+                    job,
+                };
+                (job, AskKind::Other, event)
+            }
+            Ask::Retry { job } => {
+                let event = Event::RetryRequested {
+                    request,
+                    client,
+                    job,
+                };
+                (job, AskKind::Other, event)
+            }
+            Ask::Forget { job } if self.is_owner(&client, job) => {
+                (job, AskKind::Other, Event::JobForgotten { request, job })
+            }
+            Ask::Watch { watch } if self.is_owner(&client, watch.job) => {
+                self.open.effects.push(Effect::Watch(session, watch));
+                return;
+            }
+            Ask::Forget { .. } | Ask::Watch { .. } => {
+                let message = failed(number, ErrorCode::NotFound, "there is no such job", None);
+                self.open
+                    .effects
+                    .push(Effect::Send(session, Box::new(message)));
+                return;
+            }
+        };
+        let asker = Asker {
+            session,
+            request: number,
+            job,
+            kind,
+        };
+        self.askers.insert(request, asker);
+        self.handle(event, &mut bodies);
+    }
+
+    pub(super) fn is_owner(&self, client: &ClientName, job: JobId) -> bool {
+        let is_theirs = |spec: &JobSpec| spec.owner == *client;
+        self.scheduler.job_spec(job).is_some_and(is_theirs)
+    }
+}
+
+pub(crate) fn failed(request: u32, code: ErrorCode, reason: &str, retry: Option<u64>) -> Message {
+    Failed {
+        request,
+        code,
+        reason: Text::truncated(reason),
+        retry_after_ms: retry,
+    }
+    .into()
+}

@@ -1,0 +1,371 @@
+//! The loop that owns the scheduler: events in, one batch to the store, and only then what follows from it.
+//!
+//! Steps are put into groups; a group is committed as one batch, and its effects are carried out in order once it, and all
+//! before it, are durable. Bodies go around the scheduler: they come in with an event and leave with the record that
+//! names them.
+
+mod effects;
+mod input;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ppwasm_proto::JobId;
+use ppwasm_proto::fabric::{OutcomeKind, SessionId};
+use ppwasm_proto::wire::{BlobRef, CREDIT_MAX, List};
+use ppwasm_scheduler::{Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp};
+use tokio::sync::{Semaphore, mpsc, watch as signal};
+use tokio::task::JoinSet;
+
+use self::effects::Effect;
+pub(crate) use self::input::{Ask, Input, failed};
+use super::session::Outgoing;
+use super::watch::Watch;
+use super::{ServerError, Shared};
+use crate::store::{Batch, Body, CommitError, TaskResult, Write};
+/// Events that wait for the core, each a message at most.
+pub(crate) const INPUTS_MAX: usize = 256;
+/// Events that are handled before what came of them is committed.
+const INPUTS_PER_GROUP_MAX: usize = 256;
+/// Writes from which a group ends.
+const GROUP_WRITES: usize = 4096;
+/// Bytes of bodies from which a group ends.
+const GROUP_BYTES: usize = 4 << 20;
+/// Groups that wait for those before them; with more nothing is read from sessions.
+const GROUPS_MAX: usize = 8;
+/// Groups that the store has at a time: one is written while the next one is collected.
+const IN_FLIGHT_MAX: usize = 2;
+/// Tasks that a client may append beyond those that are durable.
+pub(crate) const APPEND_CREDIT: u64 = 8192;
+/// Images that are built at a time.
+const BUILDS_MAX: usize = 1;
+/// Tries to build an image when the builder fails.
+const BUILD_TRIES: u32 = 5;
+/// Time between them.
+const BUILD_PAUSE: Duration = Duration::from_secs(1);
+/// Watches of one job.
+const JOB_WATCHES_MAX: usize = 64;
+
+/// Steps that become durable together, and what follows.
+#[derive(Default)]
+struct Group {
+    writes: Vec<Write>,
+    bytes: usize,
+    effects: Vec<Effect>,
+}
+
+/// Who waits for an answer of the scheduler.
+struct Asker {
+    session: SessionId,
+    request: u32,
+    job: JobId,
+    kind: AskKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AskKind {
+    Open,
+    Append,
+    Other,
+}
+
+/// Bodies of the event that is being handled.
+#[derive(Default)]
+struct Bodies {
+    details: Vec<u8>,
+    bundle: Option<BlobRef>,
+    first: u64,
+    calls: Vec<Body>,
+    results: Vec<(ppwasm_proto::fabric::LeaseId, TaskResult)>,
+    next_result: usize,
+}
+
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    scheduler: Scheduler,
+    started: Instant,
+    inputs: mpsc::Receiver<Input>,
+    stop: signal::Receiver<bool>,
+    committed: mpsc::Receiver<Result<(), CommitError>>,
+    commit: mpsc::Sender<Result<(), CommitError>>,
+    open: Group,
+    waiting: VecDeque<Group>,
+    /// Effects of the groups that the store has.
+    in_flight: VecDeque<Vec<Effect>>,
+    sessions: HashMap<SessionId, mpsc::Sender<Outgoing>>,
+    askers: HashMap<RequestId, Asker>,
+    next_request: u64,
+    watches: HashMap<JobId, Vec<Arc<Watch>>>,
+    counts: HashMap<JobId, [u64; 6]>,
+    builds: JoinSet<()>,
+    may_build: Arc<Semaphore>,
+    outbox: Outbox,
+}
+
+impl Core {
+    /// A core that goes on where the store ends.
+    pub(crate) fn restore(
+        shared: Arc<Shared>,
+        inputs: mpsc::Receiver<Input>,
+        stop: signal::Receiver<bool>,
+    ) -> Result<Self, ServerError> {
+        let mut records = Vec::new();
+        (shared.store).recover(&mut |record| records.push(record))?;
+        let mut counts = HashMap::<JobId, [u64; 6]>::new();
+        for record in &records {
+            match record {
+                Record::TaskEnded { job, end, .. } => {
+                    counts.entry(*job).or_default()[place(end.outcome())] += 1;
+                }
+                Record::JobRetried { job, .. } => forget_failures(&mut counts, *job),
+                _ => {}
+            }
+        }
+        let mut config = shared.config.scheduler.clone();
+        config.lease_key = shared.store.lease_key();
+        let mut outbox = Outbox::default();
+        let (epoch, now) = (shared.store.epoch(), Timestamp::ZERO);
+        let scheduler = Scheduler::restore(config, epoch, now, records, &mut outbox)?;
+        let (commit, committed) = mpsc::channel(IN_FLIGHT_MAX);
+        let mut core = Self {
+            shared,
+            scheduler,
+            started: Instant::now(),
+            inputs,
+            stop,
+            committed,
+            commit,
+            open: Group::default(),
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            sessions: HashMap::new(),
+            askers: HashMap::new(),
+            next_request: 0,
+            watches: HashMap::new(),
+            counts,
+            builds: JoinSet::new(),
+            may_build: Arc::new(Semaphore::new(BUILDS_MAX)),
+            outbox,
+        };
+        core.take_step(&mut Bodies::default());
+        Ok(core)
+    }
+
+    /// Runs until it is told to stop, or the store fails.
+    pub(crate) async fn run(mut self) -> Result<(), ServerError> {
+        let mut arrived = Vec::with_capacity(INPUTS_PER_GROUP_MAX);
+        loop {
+            self.end_group();
+            self.submit()?;
+            while self.builds.try_join_next().is_some() {}
+            let deadline = self.scheduler.next_deadline();
+            let deadline = deadline.map(|at| self.started + Duration::from_micros(at.0));
+            let has_room = self.waiting.len() < GROUPS_MAX;
+            tokio::select! {
+                biased;
+                _ = self.stop.changed() => return Ok(()),
+                Some(result) = self.committed.recv() => {
+                    result?;
+                    for effect in self.in_flight.pop_front().unwrap_or_default() {
+                        self.carry_out(effect);
+                    }
+                }
+                _ = self.inputs.recv_many(&mut arrived, INPUTS_PER_GROUP_MAX), if has_room => {
+                    for input in arrived.drain(..) {
+                        self.take(input);
+                    }
+                }
+                () = until(deadline), if has_room => {
+                    let now = self.now();
+                    self.scheduler.tick(now, &mut self.outbox);
+                    self.take_step(&mut Bodies::default());
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(Micros::from(self.started.elapsed()).0)
+    }
+
+    fn handle(&mut self, event: Event, bodies: &mut Bodies) {
+        let now = self.now();
+        self.scheduler.handle(now, event, &mut self.outbox);
+        self.take_step(bodies);
+    }
+
+    // From a step to writes and effects.
+
+    fn take_step(&mut self, bodies: &mut Bodies) {
+        let mut records = std::mem::take(&mut self.outbox.records);
+        for record in records.drain(..) {
+            self.take_record(record, bodies);
+        }
+        self.outbox.records = records;
+        let commands = self.outbox.commands.drain(..).map(Effect::Command);
+        self.open.effects.extend(commands);
+        if self.open.writes.len() >= GROUP_WRITES || self.open.bytes >= GROUP_BYTES {
+            self.end_group();
+        }
+    }
+
+    fn take_record(&mut self, record: Record, bodies: &mut Bodies) {
+        let group = &mut self.open;
+        let write = match record {
+            Record::JobSubmitted { job, spec } => {
+                if let Some(blob) = bodies.bundle {
+                    group.writes.push(Write::Bundle {
+                        digest: blob.digest,
+                        body: Body::Blob {
+                            digest: blob.digest,
+                            size: blob.bytes,
+                        },
+                    });
+                }
+                let details = std::mem::take(&mut bodies.details);
+                Write::JobSubmitted { job, spec, details }
+            }
+            Record::TasksAdded { job, first, count } => {
+                // Those before `first` were there already.
+                let known = usize::try_from(first - bodies.first.min(first)).unwrap_or(usize::MAX);
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                let calls: Vec<_> = bodies.calls.drain(..).skip(known).take(count).collect();
+                group.bytes += calls.iter().map(row_bytes).sum::<usize>();
+                Write::TasksAdded { job, first, calls }
+            }
+            Record::TaskEnded { job, task, end } => {
+                group
+                    .effects
+                    .push(Effect::TaskEnded(job, task, end.outcome()));
+                match &end {
+                    TaskEnd::Outcome { lease, .. } => {
+                        let result = bodies.result(*lease);
+                        group.bytes += row_bytes(&result.outcome)
+                            + row_bytes(&result.stdout)
+                            + row_bytes(&result.stderr);
+                        Write::TaskEnded {
+                            job,
+                            task,
+                            end,
+                            result: Box::new(result),
+                        }
+                    }
+                    TaskEnd::Abandoned | TaskEnd::Quarantined => {
+                        Write::Record(Record::TaskEnded { job, task, end })
+                    }
+                }
+            }
+            Record::JobEnded { job, how } => {
+                group.effects.push(Effect::JobEnded(job, how));
+                Write::Record(Record::JobEnded { job, how })
+            }
+            Record::JobRetried { job, lease_floor } => {
+                group.effects.push(Effect::JobRetried(job));
+                Write::Record(Record::JobRetried { job, lease_floor })
+            }
+            Record::JobForgotten { job } => {
+                group.effects.push(Effect::JobForgotten(job));
+                Write::Record(Record::JobForgotten { job })
+            }
+            record => Write::Record(record),
+        };
+        group.writes.push(write);
+    }
+
+    fn end_group(&mut self) {
+        if !self.open.writes.is_empty() || !self.open.effects.is_empty() {
+            self.waiting.push_back(std::mem::take(&mut self.open));
+        }
+    }
+
+    /// Gives the store what it can take; carries out at once what waits for nothing.
+    fn submit(&mut self) -> Result<(), ServerError> {
+        while let Some(group) = self.waiting.front() {
+            if group.writes.is_empty() {
+                let effects = self.waiting.pop_front().unwrap_or_default().effects;
+                match self.in_flight.back_mut() {
+                    Some(last) => last.extend(effects),
+                    None => effects
+                        .into_iter()
+                        .for_each(|effect| self.carry_out(effect)),
+                }
+                continue;
+            }
+            if self.in_flight.len() >= IN_FLIGHT_MAX {
+                return Ok(());
+            }
+            let group = self.waiting.pop_front().unwrap_or_default();
+            let commit = self.commit.clone();
+            let batch = Batch::at(wall_ms(), group.writes);
+            let done = move |result: Result<Vec<_>, _>| {
+                // There is room for every group that is in flight.
+                let _ = commit.try_send(result.map(|_| ()));
+            };
+            match self.shared.store.commit(batch, Box::new(done)) {
+                Ok(()) => self.in_flight.push_back(group.effects),
+                Err(refused) => return Err(refused.why.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bodies {
+    fn result(&mut self, lease: ppwasm_proto::fabric::LeaseId) -> TaskResult {
+        // Records come in the order of the results.
+        let from = self.next_result;
+        let rest = self.results.iter_mut().enumerate().skip(from);
+        for (index, (of, result)) in rest {
+            if *of == lease {
+                self.next_result = index + 1;
+                return std::mem::take(result);
+            }
+        }
+        let found = self.results.iter_mut().find(|(of, _)| *of == lease);
+        found
+            .map(|(_, result)| std::mem::take(result))
+            .unwrap_or_default()
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+const fn place(kind: OutcomeKind) -> usize {
+    match kind {
+        OutcomeKind::Succeeded => 0,
+        OutcomeKind::Raised => 1,
+        OutcomeKind::Trapped => 2,
+        OutcomeKind::LimitExceeded => 3,
+        OutcomeKind::Cancelled => 4,
+        OutcomeKind::Abandoned => 5,
+    }
+}
+
+fn forget_failures(counts: &mut HashMap<JobId, [u64; 6]>, job: JobId) {
+    if let Some([_, failures @ ..]) = counts.get_mut(&job) {
+        failures.fill(0);
+    }
+}
+
+fn list<T>(items: Vec<T>) -> List<T, { CREDIT_MAX as usize }> {
+    // The scheduler grants no worker more than that.
+    List::try_from(items).unwrap_or_default()
+}
+
+fn row_bytes(body: &Body) -> usize {
+    match body {
+        Body::Inline(bytes) => bytes.len(),
+        Body::Blob { .. } => 40,
+    }
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}

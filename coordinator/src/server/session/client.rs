@@ -1,0 +1,149 @@
+//! What a client says.
+
+use std::sync::Arc;
+
+use ppwasm_link::LinkReceiver;
+use ppwasm_proto::fabric::ClientName;
+use ppwasm_proto::wire::{Done, ErrorCode, Message};
+
+use super::{CONVERSATIONS_MAX, End, Reader};
+use crate::server::core::{Ask, Input, failed};
+use crate::server::terms::JobTerms;
+use crate::server::watch::{Watch, WatchSender, body};
+
+impl<R: LinkReceiver> Reader<'_, R> {
+    pub(super) async fn take_from_client(
+        &mut self,
+        client: ClientName,
+        message: Message,
+    ) -> Result<(), End> {
+        let (request, asks) = match message {
+            Message::OpenJob(open) => {
+                let (request, job) = (open.request, open.job);
+                if open.limits.check().is_err() {
+                    let reason = "a limit is out of range";
+                    return self
+                        .say(failed(request, ErrorCode::InvalidValue, reason, None))
+                        .await;
+                }
+                if open.stdin.is_some()
+                    || open.inputs.is_some()
+                    || open.stop_at_failure == Some(true)
+                {
+                    // Better refused than left out without a word.
+                    let reason =
+                        "standard input, inputs and stopping at a failure are not served yet";
+                    let message = failed(request, ErrorCode::InvalidValue, reason, None);
+                    return self.say(message).await;
+                }
+                let named = [Some(open.function), open.stdin, open.inputs];
+                if !named
+                    .into_iter()
+                    .flatten()
+                    .all(|blob| self.shared.has_blob(blob))
+                {
+                    let reason = "put the bundle and other blobs first";
+                    return self
+                        .say(failed(request, ErrorCode::NotFound, reason, None))
+                        .await;
+                }
+                if self.open_jobs.len() >= CONVERSATIONS_MAX {
+                    let reason = "too many jobs are open in this session";
+                    return self
+                        .say(failed(request, ErrorCode::Busy, reason, Some(1000)))
+                        .await;
+                }
+                self.open_jobs.insert(request, job);
+                let terms = Box::new(JobTerms::new(open));
+                (request, Ask::Open { job, terms })
+            }
+            Message::AppendTasks(append) => {
+                let Some(job) = self.open_jobs.get(&append.request).copied() else {
+                    let reason = "no job was opened under this request";
+                    let message = failed(append.request, ErrorCode::WrongOrder, reason, None);
+                    return self.say(message).await;
+                };
+                if !append.calls.iter().all(|call| self.shared.has(call)) {
+                    let reason = "put the blobs first";
+                    let message = failed(append.request, ErrorCode::NotFound, reason, None);
+                    return self.say(message).await;
+                }
+                let first = append.first.0;
+                let calls = append.calls.into_iter().map(body).collect();
+                (append.request, Ask::Append { job, first, calls })
+            }
+            Message::CloseJob(close) => {
+                let Some(job) = self.open_jobs.remove(&close.request) else {
+                    let reason = "no job was opened under this request";
+                    let message = failed(close.request, ErrorCode::WrongOrder, reason, None);
+                    return self.say(message).await;
+                };
+                let tasks = close.tasks;
+                (close.request, Ask::Close { job, tasks })
+            }
+            Message::CancelJob(ask) => (ask.request, Ask::Cancel { job: ask.job }),
+            Message::RetryJob(ask) => (ask.request, Ask::Retry { job: ask.job }),
+            Message::ForgetJob(ask) => (ask.request, Ask::Forget { job: ask.job }),
+            Message::WatchJob(ask) => {
+                self.watches.retain(|_, (_, task)| !task.is_finished());
+                if self.watches.len() >= CONVERSATIONS_MAX {
+                    let reason = "too many watches";
+                    let message = failed(ask.request, ErrorCode::Busy, reason, Some(1000));
+                    return self.say(message).await;
+                }
+                let credit = ask.credit.value();
+                let watch = Arc::new(Watch::new(ask.request, ask.job, ask.order, credit));
+                let sender = WatchSender::new(
+                    Arc::clone(&watch),
+                    Arc::clone(&self.shared.store),
+                    self.results.clone(),
+                    ask.cursor,
+                );
+                // Nothing is sent before the core has said that the job is the client's.
+                let entry = self.shared.store.job(&ask.job);
+                let is_theirs = entry.is_ok_and(|e| e.is_some_and(|e| e.spec.owner == client));
+                if !is_theirs {
+                    let reason = "there is no such job";
+                    let message = failed(ask.request, ErrorCode::NotFound, reason, None);
+                    return self.say(message).await;
+                }
+                let (request, results) = (ask.request, self.results.clone());
+                let task = self.tasks.spawn(async move {
+                    if sender.run().await.is_err() {
+                        let reason = "the store could not be read";
+                        let message = failed(request, ErrorCode::Internal, reason, Some(1000));
+                        let _ = results.send(message).await;
+                    }
+                });
+                self.watches.insert(request, (Arc::clone(&watch), task));
+                (request, Ask::Watch { watch })
+            }
+            Message::WatchCredit(more) => {
+                if let Some((watch, _)) = self.watches.get(&more.request) {
+                    watch.add_credit(more.credit.value());
+                }
+                return Ok(());
+            }
+            Message::Unwatch(ask) => {
+                if let Some((_, task)) = self.watches.remove(&ask.request) {
+                    task.abort();
+                }
+                let request = ask.request;
+                return self.say(Done { request }.into()).await;
+            }
+            other => {
+                let reason = format!("{} is not served yet", other.name());
+                return self
+                    .say(failed(0, ErrorCode::UnknownMessage, &reason, None))
+                    .await;
+            }
+        };
+        self.tell(Input::Client {
+            session: self.session,
+            client,
+            request,
+            asks,
+        })
+        .await
+    }
+}

@@ -1,0 +1,138 @@
+//! The half of a session that reads.
+
+use std::time::Duration;
+
+use ppwasm_link::{Closed, Incoming, LinkReceiver, Peer};
+use ppwasm_proto::wire::{CloseCode, Introduction, Message, Pong, Refused};
+use ppwasm_scheduler::Hello;
+
+use super::{End, HELLO_TIME, RESULTS_MAX, Reader};
+use crate::server::core::Input;
+
+impl<R: LinkReceiver> Reader<'_, R> {
+    pub(super) async fn run(&mut self) -> End {
+        match tokio::time::timeout(HELLO_TIME, self.hello()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(end)) => return end,
+            Err(_) => return End::Close(CloseCode::TooSlow, "no hello came"),
+        }
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            let message = match self.receiver.receive().await {
+                Ok(Incoming::Message(message)) => message,
+                Ok(Incoming::Blob(request)) => {
+                    self.blob(request).await;
+                    continue;
+                }
+                Err(Closed::ByPeer { .. } | Closed::Lost) => return End::Lost,
+            };
+            if !message.kind().senders.contains(self.party) {
+                return End::Close(CloseCode::WrongMessage, "not this role's message");
+            }
+            let taken = match (&self.peer, message) {
+                (_, Message::Ping(ping)) => {
+                    let number = ping.number;
+                    self.say(Pong { number }.into()).await
+                }
+                (_, Message::Goodbye(_)) => return End::Orderly,
+                (_, Message::Hello(_)) => {
+                    return End::Close(CloseCode::WrongMessage, "a second hello");
+                }
+                (
+                    _,
+                    message @ (Message::MintToken(_)
+                    | Message::RevokeIdentity(_)
+                    | Message::RenewCertificate(_)),
+                ) => self.take_about_identities(message).await,
+                (Peer::Client(client), message) => {
+                    let client = client.clone();
+                    self.take_from_client(client, message).await
+                }
+                (_, message) => self.take_from_worker(message).await,
+            };
+            if let Err(end) = taken {
+                return end;
+            }
+        }
+    }
+
+    pub(super) async fn hello(&mut self) -> Result<(), End> {
+        let hello = match self.receiver.receive().await {
+            Ok(Incoming::Message(Message::Hello(hello))) => hello,
+            Ok(_) => return Err(End::Close(CloseCode::WrongMessage, "hello comes first")),
+            Err(_) => return Err(End::Lost),
+        };
+        match self.peer.clone() {
+            Peer::Worker(worker) => {
+                let offer = match Introduction::of_worker(hello) {
+                    Ok(Introduction {
+                        worker: Some(offer),
+                        ..
+                    }) => offer,
+                    Ok(_) => return Err(End::Lost),
+                    Err(error) => return Err(self.refuse(error.to_refused()).await),
+                };
+                let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+                let hello = Hello {
+                    worker,
+                    incarnation: offer.incarnation,
+                    slots: number(offer.slots),
+                    credit: number(offer.credit),
+                    label: format!("{} {}", offer.target, offer.cpu_profile).into(),
+                    is_draining: offer.is_draining == Some(true),
+                    held: offer.held.into_vec(),
+                    images: offer.functions.into_vec(),
+                };
+                let (session, hello) = (self.session, Box::new(hello));
+                self.tell(Input::Joined { session, hello }).await
+            }
+            _ => match Introduction::of_client(hello) {
+                Ok(_) => {
+                    let welcome = self.shared.welcome(self.session);
+                    self.say(welcome.into()).await
+                }
+                Err(error) => Err(self.refuse(error.to_refused()).await),
+            },
+        }
+    }
+
+    pub(super) async fn refuse(&mut self, refused: Refused) -> End {
+        let _ = self.say(refused.into()).await;
+        // The writer has to send it before the link ends.
+        while self.results.capacity() < RESULTS_MAX {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        End::Close(CloseCode::Refused, "the hello was refused")
+    }
+
+    pub(super) async fn tell(&mut self, input: Input) -> Result<(), End> {
+        let told = self.shared.inputs.send(input).await;
+        told.map_err(|_| End::Close(CloseCode::Stopping, "the coordinator is stopping"))
+    }
+
+    pub(super) async fn say(&mut self, message: Message) -> Result<(), End> {
+        self.results.send(message).await.map_err(|_| End::Lost)
+    }
+
+    pub(super) async fn take_from_worker(&mut self, message: Message) -> Result<(), End> {
+        match &message {
+            Message::ImageWanted(wanted) => {
+                let answer = self.shared.image_message(wanted.function);
+                return self.say(answer).await;
+            }
+            Message::Ended(ended) => {
+                // A blob that is not here would make the batch that names it fail.
+                for result in &ended.results {
+                    let payloads = [Some(&result.outcome), result.stdout.as_ref()];
+                    let payloads = payloads.into_iter().chain([result.stderr.as_ref()]);
+                    if !payloads.flatten().all(|payload| self.shared.has(payload)) {
+                        return Err(End::Close(CloseCode::WrongMessage, "a blob is missing"));
+                    }
+                }
+            }
+            _ => {}
+        }
+        let session = self.session;
+        self.tell(Input::Worker { session, message }).await
+    }
+}
