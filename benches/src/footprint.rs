@@ -73,7 +73,9 @@ fn private_kib() -> anyhow::Result<u64> {
 ///
 /// No guest runs here, or the disk is full.
 pub fn first_start(settings: &Settings) -> anyhow::Result<Vec<Record>> {
-    let guest = settings.host(0)?.guest_folder().to_owned();
+    let host = settings.host(0)?;
+    let guest = host.guest_folder().context("no guest folder")?.to_owned();
+    drop(host);
     let folder = tempfile::tempdir()?;
     let builder = || Host::builder().guest(&guest).slots(0).cache(folder.path());
     let (cold, host) = timed(builder().on_progress(|step: Step| eprintln!("  {step:?}")))?;

@@ -11,22 +11,20 @@ use ppwasm_proto::Digest;
 use wasmtime::{Engine, Module};
 
 use crate::cache::{Cache, CacheError};
-use crate::cpu::CpuProfile;
-use crate::engine::SETTINGS_VERSION;
+use crate::cpu::Target;
+use crate::engine::{SETTINGS_VERSION, WASMTIME_VERSION};
 use crate::error::HostError;
 
-/// Version of wasmtime that compiles and loads: the one pinned in the manifest.
-pub(crate) const WASMTIME_VERSION: &str = "48.0.8";
 const KEY_FILE: &str = "artifact-key";
 
 /// Loads or makes the artifact for an engine, through the cache.
 pub(crate) struct Artifacts<'a> {
     pub(crate) cache: &'a Cache,
-    pub(crate) profile: CpuProfile,
+    pub(crate) target: Target,
 }
 
 /// What an artifact was made from; its digest names the file.
-pub(crate) fn name(engine: &Engine, profile: CpuProfile, guest: Digest, base: Digest) -> String {
+pub(crate) fn name(engine: &Engine, target: Target, guest: Digest, base: Digest) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -36,12 +34,31 @@ pub(crate) fn name(engine: &Engine, profile: CpuProfile, guest: Digest, base: Di
     part(base.as_bytes());
     part(WASMTIME_VERSION.as_bytes());
     part(SETTINGS_VERSION.as_bytes());
-    part(profile.name().as_bytes());
-    part(profile.triple().as_bytes());
+    part(target.profile().name().as_bytes());
+    part(target.triple().as_bytes());
+    part(compatibility(engine).as_bytes());
+    format!("artifacts/{}", hasher.finalize().to_hex())
+}
+
+/// wasmtime's own hash of its settings.
+pub(crate) fn compatibility(engine: &Engine) -> Digest {
     let mut settings = SettingsHasher(blake3::Hasher::new());
     std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut settings);
-    part(settings.0.finalize().as_bytes());
-    format!("artifacts/{}", hasher.finalize().to_hex())
+    settings.0.finalize().into()
+}
+
+/// Compiles a module that carries its base image.
+pub(crate) fn compile_module(
+    engine: &Engine,
+    target: Target,
+    module: &[u8],
+) -> Result<Vec<u8>, HostError> {
+    engine
+        .precompile_module(module)
+        .map_err(|source| HostError::Compile {
+            profile: target.profile(),
+            source: source.into(),
+        })
 }
 
 impl Artifacts<'_> {
@@ -55,9 +72,9 @@ impl Artifacts<'_> {
         name: &str,
         compile: impl FnOnce() -> Result<Vec<u8>, HostError>,
     ) -> Result<(Module, Option<CacheError>), HostError> {
-        if !self.profile.runs_here() {
+        if !self.target.runs_here() {
             return Err(HostError::ProfileNotSupported {
-                profile: self.profile,
+                profile: self.target.profile(),
             });
         }
         let key = match self.key() {
@@ -77,7 +94,7 @@ impl Artifacts<'_> {
         }
         self.cache.remove(&seal_name(name));
         self.cache.remove(name);
-        let code = self.compile(engine, &compile()?)?;
+        let code = compile_module(engine, self.target, &compile()?)?;
         let seal = sealer(&key, name).update(&code).finalize();
         let written = self
             .cache
@@ -94,7 +111,7 @@ impl Artifacts<'_> {
 
     /// The artifact called `name` if the cache has one that holds. Makes nothing.
     pub(crate) fn find(&self, engine: &Engine, name: &str) -> Option<Module> {
-        if !self.profile.runs_here() {
+        if !self.target.runs_here() {
             return None;
         }
         let key = self.cache.read(KEY_FILE).ok()??.try_into().ok()?;
@@ -118,17 +135,8 @@ impl Artifacts<'_> {
     }
 
     fn compiled_here(&self, engine: &Engine, module: &[u8]) -> Result<Module, HostError> {
-        let code = self.compile(engine, module)?;
+        let code = compile_module(engine, self.target, module)?;
         self.deserialize(engine, &code)
-    }
-
-    fn compile(&self, engine: &Engine, module: &[u8]) -> Result<Vec<u8>, HostError> {
-        engine
-            .precompile_module(module)
-            .map_err(|source| HostError::Compile {
-                profile: self.profile,
-                source: source.into(),
-            })
     }
 
     fn deserialize(&self, engine: &Engine, code: &[u8]) -> Result<Module, HostError> {
@@ -206,6 +214,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::cpu::CpuProfile;
     use crate::engine::{Allocation, Effort, engine};
 
     /// A module that exports nothing but a name, so that one can be told from another.
@@ -227,16 +236,16 @@ mod tests {
     struct Bench {
         folder: tempfile::TempDir,
         engine: Engine,
-        profile: CpuProfile,
+        target: Target,
     }
 
     impl Bench {
         fn new() -> Self {
-            let profile = CpuProfile::detect().unwrap();
+            let target = Target::here(CpuProfile::detect().unwrap());
             Self {
                 folder: tempfile::tempdir().unwrap(),
-                engine: engine(profile, Allocation::OnDemand, Effort::Full).unwrap(),
-                profile,
+                engine: engine(target, Allocation::OnDemand, Effort::Full).unwrap(),
+                target,
             }
         }
 
@@ -245,7 +254,7 @@ mod tests {
             let cache = Cache::new(root.to_owned());
             let artifacts = Artifacts {
                 cache: &cache,
-                profile: self.profile,
+                target: self.target,
             };
             let compiled = Cell::new(false);
             let (loaded, trouble) = artifacts
@@ -351,18 +360,18 @@ mod tests {
     fn what_an_artifact_is_made_from_names_it() {
         let bench = Bench::new();
         let digest = Digest::of(b"guest");
-        let own = name(&bench.engine, bench.profile, digest, digest);
-        let quick = engine(bench.profile, Allocation::OnDemand, Effort::Quick).unwrap();
-        assert_ne!(own, name(&quick, bench.profile, digest, digest));
+        let own = name(&bench.engine, bench.target, digest, digest);
+        let quick = engine(bench.target, Allocation::OnDemand, Effort::Quick).unwrap();
+        assert_ne!(own, name(&quick, bench.target, digest, digest));
         assert_ne!(
             own,
-            name(&bench.engine, bench.profile, Digest::of(b""), digest)
+            name(&bench.engine, bench.target, Digest::of(b""), digest)
         );
         assert_ne!(
             own,
-            name(&bench.engine, bench.profile, digest, Digest::of(b""))
+            name(&bench.engine, bench.target, digest, Digest::of(b""))
         );
-        assert_eq!(own, name(&bench.engine, bench.profile, digest, digest));
+        assert_eq!(own, name(&bench.engine, bench.target, digest, digest));
     }
 
     #[test]
@@ -397,7 +406,7 @@ mod tests {
             .unwrap();
         let artifacts = Artifacts {
             cache: &cache,
-            profile: foreign,
+            target: Target::here(foreign),
         };
         let refused = artifacts.load(&bench.engine, NAME, || Ok(module(b'a')));
         assert!(matches!(

@@ -97,22 +97,18 @@ impl CpuProfile {
         }
     }
 
-    /// The target triple for the compiler. The operating system matters for the artifact's calling
-    /// conventions and is this machine's own.
-    pub(crate) fn triple(self) -> String {
-        let arch = match self {
+    /// The profile that is called so.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    fn architecture(self) -> &'static str {
+        match self {
             Self::X86_64V2 | Self::X86_64V3 => "x86_64",
             Self::Aarch64 | Self::Aarch64Lse => "aarch64",
             Self::Riscv64Gc => "riscv64gc",
-        };
-        let rest = if cfg!(target_os = "macos") {
-            "apple-darwin"
-        } else if cfg!(windows) {
-            "pc-windows-msvc"
-        } else {
-            "unknown-linux-gnu"
-        };
-        format!("{arch}-{rest}")
+        }
     }
 
     /// Compiler flags that are switched on for the profile.
@@ -154,6 +150,98 @@ impl fmt::Display for CpuProfile {
     }
 }
 
+/// An operating system, as far as native code follows its conventions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum System {
+    /// Linux, and what is treated as it.
+    Linux,
+    /// macOS.
+    MacOs,
+    /// Windows.
+    Windows,
+}
+
+impl System {
+    /// This machine's.
+    pub const HERE: Self = if cfg!(target_os = "macos") {
+        Self::MacOs
+    } else if cfg!(windows) {
+        Self::Windows
+    } else {
+        Self::Linux
+    };
+    const ALL: [Self; 3] = [Self::Linux, Self::MacOs, Self::Windows];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Linux => "unknown-linux-gnu",
+            Self::MacOs => "apple-darwin",
+            Self::Windows => "pc-windows-msvc",
+        }
+    }
+}
+
+/// What native code is for: the instructions that it may use, and the system whose conventions it follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Target {
+    profile: CpuProfile,
+    system: System,
+}
+
+impl Target {
+    /// Code for `profile` under `system`.
+    #[must_use]
+    pub const fn new(profile: CpuProfile, system: System) -> Self {
+        Self { profile, system }
+    }
+
+    /// Code for `profile` under this machine's system.
+    #[must_use]
+    pub const fn here(profile: CpuProfile) -> Self {
+        Self::new(profile, System::HERE)
+    }
+
+    /// The target with this triple and CPU profile, if there is one.
+    #[must_use]
+    pub fn by_name(triple: &str, profile: &str) -> Option<Self> {
+        let profile = CpuProfile::by_name(profile)?;
+        System::ALL
+            .into_iter()
+            .map(|system| Self::new(profile, system))
+            .find(|target| target.triple() == triple)
+    }
+
+    /// The triple for the compiler, the same on every machine.
+    #[must_use]
+    pub fn triple(self) -> String {
+        format!("{}-{}", self.profile.architecture(), self.system.suffix())
+    }
+
+    /// The instructions that code for it may use.
+    #[must_use]
+    pub const fn profile(self) -> CpuProfile {
+        self.profile
+    }
+
+    /// Whether code for it runs on this machine.
+    #[must_use]
+    pub fn runs_here(self) -> bool {
+        self.system == System::HERE && self.profile.runs_here()
+    }
+
+    /// Whether guests are stopped by a signal; else the engine's epochs are compiled in.
+    pub(crate) fn stops_by_signal(self) -> bool {
+        self.system == System::Linux
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.triple(), self.profile)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +255,25 @@ mod tests {
         assert_eq!(names.len(), CpuProfile::ALL.len());
         if let Some(profile) = CpuProfile::detect() {
             assert!(profile.runs_here());
+            // What is compiled for this machine is stopped in the way that this machine can.
+            let here = Target::here(profile);
+            assert!(here.runs_here());
+            assert_eq!(here.stops_by_signal(), crate::sys::interrupt::SUPPORTED);
         }
+    }
+
+    #[test]
+    fn targets_are_found_by_their_names_and_nothing_else_is() {
+        for profile in CpuProfile::ALL {
+            for system in System::ALL {
+                let target = Target::new(profile, system);
+                let found = Target::by_name(&target.triple(), profile.name());
+                assert_eq!(found, Some(target));
+            }
+        }
+        let linux = |arch: &str| format!("{arch}-unknown-linux-gnu");
+        assert_eq!(Target::by_name(&linux("x86_64"), "riscv64gc"), None);
+        assert_eq!(Target::by_name(&linux("sparc64"), "sparc64"), None);
+        assert_eq!(Target::by_name("", ""), None);
     }
 }

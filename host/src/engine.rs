@@ -3,13 +3,12 @@
 //! All engines of a process share the settings that are compiled into an artifact, so one artifact
 //! serves both start paths; they differ only in where instances get their memory.
 
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    RegallocAlgorithm,
-};
+use ppwasm_proto::Digest;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+#[cfg(feature = "compile")]
+use wasmtime::{OptLevel, RegallocAlgorithm};
 
-use crate::cpu::CpuProfile;
-use crate::sys::interrupt;
+use crate::cpu::Target;
 
 /// Addresses reserved for one linear memory: all that 32 bits can name, so that no access needs a
 /// bounds check.
@@ -23,8 +22,11 @@ pub(crate) const WASM_STACK_BYTES: usize = 16 << 20;
 pub(crate) const HOST_STACK_BYTES: usize = 1 << 20;
 /// Table entries of one instance: CPython has about 12,000.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Names this set of settings in an artifact's key, beside wasmtime's own hash of them.
+/// Names this set of settings in an artifact's key, beside wasmtime's own hash of them. Grows with every change of
+/// `engine`.
 pub(crate) const SETTINGS_VERSION: &str = "2";
+/// Version of wasmtime that compiles and loads: the one pinned in the manifest.
+pub(crate) const WASMTIME_VERSION: &str = "48.0.8";
 
 /// Where an engine's instances get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,31 +43,39 @@ pub(crate) enum Effort {
     /// Good code, slowly: what runs jobs.
     Full,
     /// Any code, quickly: what starts the interpreter once to make the base image.
+    #[cfg(feature = "compile")]
     Quick,
+}
+
+/// All that code compiled for `target` depends on but the guest and the base image in it: equal digests, and an artifact
+/// that one compiles the other can load.
+///
+/// wasmtime's own hash of its settings needs its compiler, which a worker may not have; this one holds the same choices
+/// by name. What wasmtime compares when it loads an artifact comes on top.
+#[must_use]
+pub fn engine_digest(target: Target) -> Digest {
+    let choices = format!(
+        "wasmtime {WASMTIME_VERSION}; settings {SETTINGS_VERSION}; image {image}; base {base}; {target}; flags {flags:?}; \
+         epochs {epochs}; stack {WASM_STACK_BYTES}; reservation {MEMORY_RESERVATION_BYTES}; guard {MEMORY_GUARD_BYTES}",
+        image = crate::image::FORMAT_VERSION,
+        base = crate::base::RECIPE,
+        flags = target.profile().flags(),
+        epochs = !target.stops_by_signal(),
+    );
+    Digest::of(choices.as_bytes())
 }
 
 /// Makes an engine.
 pub(crate) fn engine(
-    profile: CpuProfile,
+    target: Target,
     allocation: Allocation,
     effort: Effort,
 ) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
-    config.target(&profile.triple())?;
-    for flag in profile.flags() {
-        // SAFETY: the flags name instructions of the profile; an artifact is loaded only after
-        // `CpuProfile::runs_here` has said that this CPU has them.
-        unsafe { config.cranelift_flag_enable(flag) };
-    }
-    match effort {
-        Effort::Full => config.cranelift_opt_level(OptLevel::Speed),
-        Effort::Quick => config
-            .cranelift_opt_level(OptLevel::None)
-            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass),
-    };
+    config.target(&target.triple())?;
+    compiler(&mut config, target, effort);
     config
-        .cranelift_nan_canonicalization(true)
-        .epoch_interruption(!interrupt::SUPPORTED)
+        .epoch_interruption(!target.stops_by_signal())
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
@@ -78,8 +88,7 @@ pub(crate) fn engine(
         .wasm_backtrace_max_frames(None)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .parallel_compilation(true);
+        .wasm_multi_memory(false);
     match allocation {
         Allocation::OnDemand => config.allocation_strategy(InstanceAllocationStrategy::OnDemand),
         Allocation::Pooled { instances_max } => {
@@ -96,3 +105,26 @@ pub(crate) fn engine(
     };
     Engine::new(&config)
 }
+
+/// What the compiler is told.
+#[cfg(feature = "compile")]
+fn compiler(config: &mut Config, target: Target, effort: Effort) {
+    for flag in target.profile().flags() {
+        // SAFETY: the flags name instructions of the profile; an artifact is loaded only after
+        // `CpuProfile::runs_here` has said that this CPU has them.
+        unsafe { config.cranelift_flag_enable(flag) };
+    }
+    match effort {
+        Effort::Full => config.cranelift_opt_level(OptLevel::Speed),
+        Effort::Quick => config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass),
+    };
+    config
+        .cranelift_nan_canonicalization(true)
+        .parallel_compilation(true);
+}
+
+/// Without a compiler there is nobody to tell.
+#[cfg(not(feature = "compile"))]
+fn compiler(_config: &mut Config, _target: Target, _effort: Effort) {}

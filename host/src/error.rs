@@ -9,6 +9,7 @@ use crate::cache::CacheError;
 use crate::cpu::CpuProfile;
 use crate::image::ImageError;
 use crate::module::ModuleError;
+use crate::parts::PartsError;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -156,6 +157,14 @@ pub enum HostError {
         /// This host's.
         wanted: Digest,
     },
+    /// The guest's parts cannot be used here.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// A guest folder, and nothing to compile it with.
+    #[error(
+        "this program was built without a compiler: it runs only what a coordinator has compiled for it"
+    )]
+    NoCompiler,
     /// The host is being dropped.
     #[error("the host has stopped")]
     Stopped,

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ppwasm_proto::Digest;
+#[cfg(feature = "compile")]
+use ppwasm_proto::wire::BlobRef;
 use serde::Deserialize;
 
 use crate::error::HostError;
@@ -14,17 +16,21 @@ use crate::wasi::Library;
 const FORMAT: u32 = 1;
 
 /// A guest folder whose description has been read, but none of its large files.
-pub(crate) struct GuestFolder {
+#[derive(Debug)]
+pub struct GuestFolder {
     path: PathBuf,
     description: Description,
     library_digest: Digest,
     digest: Digest,
 }
 
-/// A guest: CPython as WebAssembly and its library, checked against their digests.
+/// A guest whose library has been read and checked against its digest.
 pub(crate) struct Guest {
-    folder: GuestFolder,
+    digest: Digest,
+    python: String,
     library: Arc<Library>,
+    /// Where it was read from; `None` for one that somebody else prepared in parts.
+    folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,7 +43,11 @@ struct Description {
 
 impl GuestFolder {
     /// Reads a guest folder's description.
-    pub(crate) fn open(folder: &Path) -> Result<Self, HostError> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not understood.
+    pub fn open(folder: &Path) -> Result<Self, HostError> {
         let path = folder.join("guest.json");
         let invalid = |source| HostError::GuestDescription {
             path: path.clone(),
@@ -71,32 +81,14 @@ impl GuestFolder {
         })
     }
 
-    pub(crate) fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// Reads and indexes the standard library's archive.
-    pub(crate) fn read_library(&self) -> Result<Library, HostError> {
-        let archive = read_checked(&self.path.join("library.tar"), self.library_digest)?;
-        Library::from_tar(archive.into()).map_err(|error| HostError::Library {
-            source: error.into(),
-        })
-    }
-}
-
-impl Guest {
-    /// The guest of a folder whose library has been read.
-    pub(crate) fn new(folder: GuestFolder, library: Library) -> Self {
-        Self {
-            folder,
-            library: Arc::new(library),
-        }
-    }
-
     /// Looks for the guest where it is installed or built: `PPWASM_GUEST_DIR`, else near the
     /// running program (`guest` beside it or in a folder above it, `share/ppwasm/guest` of its
     /// prefix).
-    pub(crate) fn find() -> Result<PathBuf, HostError> {
+    ///
+    /// # Errors
+    ///
+    /// It is nowhere.
+    pub fn find() -> Result<PathBuf, HostError> {
         if let Some(dir) = std::env::var_os("PPWASM_GUEST_DIR").filter(|dir| !dir.is_empty()) {
             return Ok(dir.into());
         }
@@ -114,32 +106,102 @@ impl Guest {
         Err(HostError::GuestNotFound { tried })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder.path
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    pub(crate) fn digest(&self) -> Digest {
-        self.folder.digest
+    /// The guest's digest: of module and library.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
-    pub(crate) fn python_version(&self) -> &str {
-        &self.folder.description.python
+    /// Version of the Python in the guest.
+    #[must_use]
+    pub fn python_version(&self) -> &str {
+        &self.description.python
     }
 
-    pub(crate) fn library(&self) -> &Arc<Library> {
-        &self.library
+    /// The standard library's archive, checked.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not the one that the description names.
+    pub fn library_archive(&self) -> Result<Vec<u8>, HostError> {
+        read_checked(&self.path.join("library.tar"), self.library_digest)
+    }
+
+    /// The archive's digest and size.
+    #[cfg(feature = "compile")]
+    pub(crate) fn library_blob(&self) -> Result<BlobRef, HostError> {
+        let path = self.path.join("library.tar");
+        match fs::metadata(&path) {
+            Ok(found) => Ok(BlobRef {
+                digest: self.library_digest,
+                bytes: found.len(),
+            }),
+            Err(source) => Err(HostError::ReadGuest { path, source }),
+        }
     }
 
     /// The module's bytes, checked. Read only when something has to be compiled.
+    #[cfg(feature = "compile")]
     pub(crate) fn module(&self) -> Result<Vec<u8>, HostError> {
-        let path = self.folder.path.join("python.wasm");
+        let path = self.path.join("python.wasm");
         let wanted = self
-            .folder
             .description
             .module_blake3
             .parse()
             .map_err(|_| HostError::GuestDamaged { path: path.clone() })?;
         read_checked(&path, wanted)
+    }
+
+    /// Reads and indexes the standard library's archive.
+    pub(crate) fn read_library(&self) -> Result<Library, HostError> {
+        let archive = self.library_archive()?;
+        Library::from_tar(archive.into()).map_err(|error| HostError::Library {
+            source: error.into(),
+        })
+    }
+}
+
+impl Guest {
+    /// The guest of a folder whose library has been read.
+    pub(crate) fn of_folder(folder: &GuestFolder, library: Library) -> Self {
+        Self {
+            digest: folder.digest,
+            python: folder.description.python.clone(),
+            library: Arc::new(library),
+            folder: Some(folder.path.clone()),
+        }
+    }
+
+    /// A guest whose code somebody else has compiled.
+    pub(crate) fn in_parts(digest: Digest, python: String, library: Library) -> Self {
+        Self {
+            digest,
+            python,
+            library: Arc::new(library),
+            folder: None,
+        }
+    }
+
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(crate) fn python_version(&self) -> &str {
+        &self.python
+    }
+
+    pub(crate) fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 }
 

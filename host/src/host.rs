@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use ppwasm_proto::{Digest, FunctionBundle, Limits};
 
-use crate::base::{Base, Prefetched, Step};
+use crate::base::{Base, Step};
 use crate::cache::{Cache, CacheError};
-use crate::cpu::CpuProfile;
+use crate::cpu::{CpuProfile, Target};
 use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::{HostError, LoadError};
 use crate::function::{self, Function, Output, changed_pages};
-use crate::guest::{Guest, GuestFolder};
+#[cfg(feature = "compile")]
+use crate::guest::GuestFolder;
 use crate::image::{Image, ImageError};
 use crate::instance::{Instance, Request};
+use crate::parts::GuestParts;
 use crate::pool::{Pool, Run};
 use crate::slot::{self, Slot, StartPath};
 use crate::sys::{self, Overlay, PAGE_BYTES};
@@ -44,6 +46,7 @@ pub struct Host {
 /// How a [`Host`] is to be made. See [`Host::builder`].
 pub struct HostBuilder {
     guest: Option<PathBuf>,
+    parts: Option<Box<GuestParts>>,
     cache: Option<PathBuf>,
     slots: Option<usize>,
     start_path: StartPath,
@@ -75,6 +78,14 @@ impl HostBuilder {
     #[must_use]
     pub fn guest(mut self, folder: impl Into<PathBuf>) -> Self {
         self.guest = Some(folder.into());
+        self
+    }
+
+    /// Uses a guest that somebody else has prepared: nothing is compiled, and no guest folder is needed. CPU profile and
+    /// cache directory are those of the parts.
+    #[must_use]
+    pub fn parts(mut self, parts: GuestParts) -> Self {
+        self.parts = Some(Box::new(parts));
         self
     }
 
@@ -120,27 +131,10 @@ impl HostBuilder {
     ///
     /// There is no guest, it is damaged, or this machine cannot run it.
     pub fn build(mut self) -> Result<Host, HostError> {
-        let folder = match self.guest.take() {
-            Some(folder) => folder,
-            None => Guest::find()?,
+        let (base, cache_trouble) = match self.parts.take() {
+            Some(parts) => parts.into_base()?,
+            None => self.open_folder()?,
         };
-        let folder = GuestFolder::open(&folder)?;
-        let profile = match self.profile {
-            Some(profile) => profile,
-            None => CpuProfile::detect().ok_or(HostError::NoProfile)?,
-        };
-        let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
-        let (library, prefetched) = std::thread::scope(|scope| {
-            let library = scope.spawn(|| folder.read_library());
-            let prefetched = Prefetched::find(folder.digest(), profile, &cache);
-            match library.join() {
-                Ok(library) => (library, prefetched),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        });
-        let guest = Guest::new(folder, library?);
-        let (base, cache_trouble) =
-            Base::open(guest, profile, cache, prefetched, &mut self.progress)?;
         let base = Arc::new(base);
         let watchdog = Watchdog::start().map_err(|source| HostError::System {
             action: "start a thread",
@@ -159,6 +153,21 @@ impl HostBuilder {
             cache_trouble,
         })
     }
+
+    #[cfg(feature = "compile")]
+    fn open_folder(&mut self) -> Result<(Base, Option<CacheError>), HostError> {
+        let folder = match self.guest.take() {
+            Some(folder) => folder,
+            None => GuestFolder::find()?,
+        };
+        let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
+        crate::make::open(&folder, self.profile, cache, &mut self.progress)
+    }
+
+    #[cfg(not(feature = "compile"))]
+    fn open_folder(&mut self) -> Result<(Base, Option<CacheError>), HostError> {
+        Err(HostError::NoCompiler)
+    }
 }
 
 impl Host {
@@ -168,6 +177,7 @@ impl Host {
     pub fn builder() -> HostBuilder {
         HostBuilder {
             guest: None,
+            parts: None,
             cache: None,
             slots: None,
             start_path: StartPath::Best,
@@ -399,7 +409,13 @@ impl Host {
     /// The profile that the guest is compiled for.
     #[must_use]
     pub fn cpu_profile(&self) -> CpuProfile {
-        self.base.profile()
+        self.base.target().profile()
+    }
+
+    /// What its native code is for.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        self.base.target()
     }
 
     /// Why the cache could not be written, if so. Everything works, and is prepared anew each time.
@@ -408,9 +424,9 @@ impl Host {
         self.cache_trouble.as_ref()
     }
 
-    /// The folder that the guest was found in.
+    /// The folder that the guest was found in; `None` when it was given in parts.
     #[must_use]
-    pub fn guest_folder(&self) -> &std::path::Path {
+    pub fn guest_folder(&self) -> Option<&std::path::Path> {
         self.base.guest().folder()
     }
 

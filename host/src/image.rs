@@ -190,6 +190,14 @@ impl Image {
         &self.pages
     }
 
+    /// The image but for its pages.
+    #[cfg(feature = "compile")]
+    pub(crate) fn front(&self) -> Vec<u8> {
+        let mut out = front(&self.header);
+        out.extend_from_slice(self.digest.as_bytes());
+        out
+    }
+
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }

@@ -22,7 +22,8 @@
 //! bundle](ppwasm_proto::FunctionBundle) on top of it; the pages that this changed are the
 //! *function image*, held by a [`Function`]. [`Host::run`] makes one call from that image, in a
 //! [`Slot`], and drops everything the call did. The compiled guest module is an *artifact*, made once
-//! for a machine's [CPU profile](CpuProfile) and kept in the cache under a seal.
+//! for a machine's [CPU profile](CpuProfile) and kept in the cache under a seal. A machine that compiles nothing
+//! gets artifact, base image and library as [`GuestParts`] from one that does.
 //!
 //! # What is guaranteed
 //!
@@ -33,6 +34,7 @@
 //!
 //! What it leaves to others: which calls to run where, and the network.
 
+#[cfg(feature = "compile")]
 mod artifact;
 mod base;
 mod cache;
@@ -44,7 +46,10 @@ mod guest;
 mod host;
 pub mod image;
 mod instance;
+#[cfg(feature = "compile")]
+mod make;
 mod module;
+mod parts;
 mod pool;
 mod slot;
 mod sys;
@@ -54,12 +59,17 @@ mod watchdog;
 
 pub use base::Step;
 pub use cache::CacheError;
-pub use cpu::CpuProfile;
+pub use cpu::{CpuProfile, System, Target};
+pub use engine::engine_digest;
 pub use error::{HostError, LoadError};
 pub use function::{Function, Output};
+pub use guest::GuestFolder;
 pub use host::{ChangedPages, Host, HostBuilder, KernelFeatures, SLOTS_MAX};
 pub use image::{Image, ImageError};
+#[cfg(feature = "compile")]
+pub use make::{CompiledGuest, compatibility_digest};
 pub use module::ModuleError;
+pub use parts::{GuestParts, PART_BYTES_MAX, Part, PartsError, TrustedManifest};
 pub use pool::Run;
 pub use slot::{Slot, StartPath};
 pub use task::{CancelToken, Report, Task, TimeSource, Usage};

@@ -65,3 +65,4 @@ pub use limits::{LimitKind, LimitUnit, Limits, LimitsError};
 pub use outcome::{EncodedValue, Exception, Outcome, TrapCause};
 pub use reply::Reply;
 pub use value::{DecodeError, DecodeErrorKind, EncodeError, Value};
+pub use wire::{ArtifactManifest, ManifestError};

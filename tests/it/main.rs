@@ -10,6 +10,7 @@ mod kept;
 mod limits;
 mod memory;
 mod oracle;
+mod parts;
 mod random_programs;
 mod regression;
 mod sandbox;

@@ -293,7 +293,8 @@ fn kernel(host: &Host) -> [Check; 2] {
 
 fn guest(host: &Host) -> Check {
     let digest = host.guest_digest().to_string();
-    let folder = host.guest_folder().display();
+    let folder = host.guest_folder();
+    let folder = folder.map_or_else(|| "received".into(), |folder| folder.display().to_string());
     Check::ok(
         "guest",
         format!(

@@ -125,6 +125,9 @@ codes! {
         21 => TargetUnsupported,
         /// The same identity is connected elsewhere; the newer session wins.
         22 => Superseded,
+        /// The worker's guest, or its version of the engine, is not the one that images are built for: it has to get
+        /// what it needs anew, with `wants_guest`.
+        23 => GuestMismatch,
     }
 }
 
