@@ -10,4 +10,4 @@ pub mod agent;
 mod driver;
 mod messages;
 
-pub use driver::{Handle, Worker, WorkerConfig};
+pub use driver::{Handle, OutputHook, Prepared, Worker, WorkerConfig};

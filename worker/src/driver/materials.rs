@@ -39,6 +39,8 @@ pub(super) struct Given {
 /// The materials that are here, or on their way.
 #[derive(Debug, Default)]
 pub(super) struct Materials {
+    /// For those whose job names nothing.
+    always: Given,
     held: HashMap<Key, Held>,
     used: u64,
 }
@@ -73,7 +75,7 @@ impl Material {
 impl Materials {
     /// What the tasks of a group are given, or the first thing that is missing.
     pub(super) fn of(&mut self, group: &GrantGroup) -> Result<Given, Missing> {
-        let mut given = Given::default();
+        let mut given = self.always.clone();
         let wanted = [(Use::Stdin, group.stdin), (Use::Inputs, group.inputs)];
         for (usage, blob) in wanted {
             let Some(blob) = blob else { continue };
@@ -96,6 +98,11 @@ impl Materials {
             }
         }
         Ok(given)
+    }
+
+    /// Gives every task these, unless its job names others.
+    pub(super) fn give_always(&mut self, stdin: SharedBytes, inputs: Option<Arc<InputTree>>) {
+        self.always = Given { stdin, inputs };
     }
 
     /// A material has come, or cannot be had.

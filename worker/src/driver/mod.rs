@@ -9,16 +9,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ppwasm_host::wasi::{InputTree, SharedBytes, Sink};
 use ppwasm_host::{CancelToken, Function, Host, HostError, Image, Report, Task};
 use ppwasm_link::{
     BlobFailure, BlobPeer, Closed, Dialer, Incoming, Link, LinkReceiver, LinkSender,
 };
-use ppwasm_proto::Digest;
 use ppwasm_proto::fabric::{GiveBackReason, LeaseId};
 use ppwasm_proto::wire::{
     self, BATCH_BYTES, BATCH_MAX, BlobRef, CloseCode, GrantGroup, INLINE_BYTES_MAX, ImageWanted,
     List, Message, Payload, TaskResult, Terms, encode_outcome,
 };
+use ppwasm_proto::{Digest, TaskIdentity};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -67,11 +68,29 @@ pub struct Worker<D: Dialer> {
     results: HashMap<LeaseId, TaskResult>,
     functions: HashMap<Digest, Held>,
     used: u64,
+    /// Where output goes as it comes, beside the results.
+    output: Option<OutputHook>,
     materials: Materials,
     /// Results that the agent wants sent.
     unsent: Vec<(ppwasm_proto::fabric::Claim, Finished)>,
     send_at: Option<Instant>,
     exit: Option<ExitReason>,
+}
+
+/// Makes what a task's output goes to as it comes, beside its result. Asked for each attempt.
+pub type OutputHook = Box<dyn FnMut(TaskIdentity) -> Option<Sink> + Send>;
+
+/// What a worker in the client's own process is given beforehand.
+#[derive(Default)]
+pub struct Prepared {
+    /// A function that is loaded.
+    pub function: Option<Function>,
+    /// Standard input of tasks whose job names none.
+    pub stdin: SharedBytes,
+    /// Files of tasks whose job names none.
+    pub inputs: Option<Arc<InputTree>>,
+    /// Sees what tasks write as they write it.
+    pub output: Option<OutputHook>,
 }
 
 /// Changes a worker that runs.
@@ -180,11 +199,30 @@ impl<D: Dialer> Worker<D> {
             results: HashMap::new(),
             functions: HashMap::new(),
             used: 0,
+            output: None,
             materials: Materials::default(),
             unsent: Vec::new(),
             send_at: None,
             exit: None,
         }
+    }
+
+    /// Takes what is there already in this process, so that it does not have to be asked for.
+    pub fn prepare(&mut self, prepared: Prepared) {
+        if let Some(function) = prepared.function {
+            let digest = function.bundle_digest();
+            self.used += 1;
+            let held = Held::Ready(function, self.used);
+            self.functions.insert(digest, held);
+            let event = Event::ImageHeld {
+                function: digest,
+                is_held: true,
+            };
+            // The hello says it; there is nobody to be told before.
+            self.agent_event(event, &mut Vec::new());
+        }
+        self.materials.give_always(prepared.stdin, prepared.inputs);
+        self.output = prepared.output;
     }
 
     /// Changes it while it runs.
@@ -379,7 +417,7 @@ impl<D: Dialer> Worker<D> {
         let preparing = self.leases.iter().filter(|(_, lease)| preparing(lease));
         let preparing: Vec<_> = preparing.map(|(lease, _)| *lease).collect();
         for lease in preparing {
-            self.prepare(lease, commands);
+            self.make_ready(lease, commands);
         }
     }
 
@@ -437,7 +475,7 @@ impl<D: Dialer> Worker<D> {
                         held.granted = Some(granted);
                         held.state = LeaseState::Preparing;
                     }
-                    self.prepare(lease, commands);
+                    self.make_ready(lease, commands);
                 }
                 Command::Stop(lease) => self.stop(lease, commands),
                 Command::DropResult(lease) => {
@@ -472,7 +510,7 @@ impl<D: Dialer> Worker<D> {
     }
 
     /// Starts a lease, or gets what is missing for that.
-    fn prepare(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
+    fn make_ready(&mut self, id: LeaseId, commands: &mut Vec<Command>) {
         let Some(lease) = self.leases.get(&id) else {
             let failed = Event::ExecutionFailed(id, GiveBackReason::InputUnavailable);
             return self.agent_event(failed, commands);
@@ -546,6 +584,10 @@ impl<D: Dialer> Worker<D> {
         if let Some(inputs) = given.inputs {
             task = task.inputs(inputs);
         }
+        let hook = self.output.as_mut();
+        if let Some(sink) = hook.and_then(|output| output(granted.claim.identity)) {
+            task = task.output_sink(sink);
+        }
         lease.state = LeaseState::Running(cancel);
         let tell = self.tell.clone();
         // On the slot's thread. Nobody listens any more when the worker has ended.
@@ -582,7 +624,7 @@ impl<D: Dialer> Worker<D> {
         let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
         for lease in waiting {
             if is_there {
-                self.prepare(lease, commands);
+                self.make_ready(lease, commands);
             } else {
                 self.fail(lease, GiveBackReason::InputUnavailable, commands);
             }
@@ -639,7 +681,7 @@ impl<D: Dialer> Worker<D> {
                     self.start(id, &group, &function, call, given, commands);
                 } else {
                     // Dropped while the call was on its way.
-                    self.prepare(id, commands);
+                    self.make_ready(id, commands);
                 }
             }
             Done::Material(key, material) => self.material_came(key, material, commands),
@@ -806,7 +848,7 @@ impl<D: Dialer> Worker<D> {
         };
         self.agent_event(event, commands);
         for lease in waiting {
-            self.prepare(lease, commands);
+            self.make_ready(lease, commands);
         }
         if self.functions.len() > FUNCTIONS_MAX {
             self.drop_oldest(commands);
