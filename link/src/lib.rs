@@ -186,7 +186,29 @@ pub enum BlobFailure {
     Lost,
 }
 
-/// Nobody answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the coordinator could not be reached")]
-pub struct DialError;
+/// Why there is no link.
+#[derive(Clone, Debug)]
+pub enum DialError {
+    /// Nobody answers, as far as is known; trying again may help.
+    Unreachable(Option<DialReason>),
+    /// One end does not take the other: trying again helps only when something has been changed.
+    Rejected(CloseCode, DialReason),
+}
+
+/// What the transport says.
+pub type DialReason = Arc<dyn std::error::Error + Send + Sync>;
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the coordinator could not be reached")
+    }
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(reason) => reason.as_ref().map(|reason| &**reason as _),
+            Self::Rejected(_, reason) => Some(&**reason),
+        }
+    }
+}

@@ -216,9 +216,12 @@ impl Dialer for MemoryDialer {
     type Link = MemoryLink;
 
     async fn dial(&self) -> Result<MemoryLink, DialError> {
-        let listener = lock(&self.hub.0).clone().ok_or(DialError)?;
+        let listener = lock(&self.hub.0)
+            .clone()
+            .ok_or(DialError::Unreachable(None))?;
         let (here, there) = pair(self.identity.clone(), Peer::Coordinator);
-        listener.send(there).await.map_err(|_| DialError)?;
+        let sent = listener.send(there).await;
+        sent.map_err(|_| DialError::Unreachable(None))?;
         Ok(here)
     }
 }

@@ -9,6 +9,8 @@ use ppwasm_proto::Digest;
 use ppwasm_proto::wire::{CloseCode, ErrorCode, MessageTooLong, WireError};
 use quinn::{ConnectionError, VarInt};
 
+use crate::rejection::Rejection;
+
 /// How a session ended, or why something on it did not work.
 ///
 /// All but [`SessionError::TooLong`] are final.
@@ -71,6 +73,9 @@ pub enum Lost {
     /// The stream that carries messages ended, the connection did not.
     #[error("the stream of messages ended")]
     Stream,
+    /// One end did not take the other's certificate or protocol.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
     /// The transport or TLS failed.
     #[error("the transport failed")]
     Transport,
@@ -94,7 +99,7 @@ impl From<ConnectionError> for SessionError {
             ConnectionError::LocallyClosed => return Self::ClosedHere,
             ConnectionError::TimedOut => Lost::Silence,
             ConnectionError::Reset => Lost::Reset,
-            _ => Lost::Transport,
+            error => Rejection::of(&error).map_or(Lost::Transport, Lost::Rejected),
         };
         Self::Lost { reason }
     }
@@ -140,6 +145,20 @@ pub enum ConnectError {
     /// What is at the other end has no business there.
     #[error("the peer is not who it should be")]
     Peer(#[from] PeerError),
+}
+
+impl ConnectError {
+    /// Why one end does not take the other, when that is what happened.
+    pub fn rejection(&self) -> Option<Rejection> {
+        match self {
+            Self::Handshake(error) => Rejection::of(error),
+            Self::Ended(SessionError::Lost {
+                reason: Lost::Rejected(rejection),
+            }) => Some(*rejection),
+            Self::Peer(_) => Some(Rejection::NoCoordinator),
+            _ => None,
+        }
+    }
 }
 
 /// Why a blob was not got or put.

@@ -44,6 +44,7 @@ mod listener;
 mod order;
 mod rate;
 mod registry;
+mod rejection;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -57,4 +58,5 @@ pub use control::{Receiver, Sender};
 pub use error::{BlobError, ConnectError, Lost, SessionError};
 pub use join::{JoinError, Renewal, join};
 pub use listener::{Listener, Sessions};
+pub use rejection::Rejection;
 pub use session::{Handle, Session, Statistics};

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::blob::{BlobRequest, BlobRequests, Blobs, GetRequest, PutRequest, StoredAnswer};
 use crate::connector::Connector;
 use crate::control::{Receiver, Sender};
-use crate::error::{BlobError, ConnectError, SessionError};
+use crate::error::{BlobError, ConnectError, Lost, SessionError};
 use crate::listener::Listener;
 use crate::session::{Handle, Session};
 
@@ -278,6 +278,12 @@ fn failure(error: BlobError) -> BlobFailure {
 fn closed(error: SessionError) -> Closed {
     match error {
         SessionError::ClosedByPeer { code, reason } => Closed::ByPeer { code, reason },
+        SessionError::Lost {
+            reason: Lost::Rejected(rejection),
+        } => Closed::ByPeer {
+            code: rejection.code(),
+            reason: rejection.to_string().into(),
+        },
         _ => Closed::Lost,
     }
 }
@@ -339,12 +345,18 @@ impl Dialer for CoordinatorDialer {
             match connector.connect(*address).await {
                 Ok(session) => {
                     self.set_failure(None);
-                    return SessionLink::new(session).map_err(|_| DialError);
+                    // The connector lets nobody but a coordinator be at the other end.
+                    return SessionLink::new(session).map_err(|_| DialError::Unreachable(None));
                 }
                 Err(error) => self.set_failure(Some(Arc::new(error))),
             }
         }
-        Err(DialError)
+        let failure = self.failure();
+        let rejection = failure.as_ref().and_then(|failure| failure.rejection());
+        Err(match rejection {
+            Some(rejection) => DialError::Rejected(rejection.code(), Arc::new(rejection)),
+            None => DialError::Unreachable(failure.map(|failure| failure as _)),
+        })
     }
 }
 

@@ -12,10 +12,10 @@ use ppwasm_proto::wire::{
 use quinn::ConnectionError;
 
 use super::{Installation, close_code, connector, now, soon};
-use crate::{ConnectError, Connector, JoinError, Renewal, Session, SessionError, join};
+use crate::{ConnectError, Connector, JoinError, Rejection, Renewal, Session, SessionError, join};
 
 /// The coordinator lets nobody in: the handshake fails here, or there is an end at once.
-async fn is_kept_out(lab: &mut Installation, connector: &Connector) {
+async fn is_kept_out(lab: &mut Installation, connector: &Connector, why: Option<Rejection>) {
     let connecting = async {
         let mut session = match connector.connect(lab.address).await {
             Err(error) => return Err(error),
@@ -33,12 +33,12 @@ async fn is_kept_out(lab: &mut Installation, connector: &Connector) {
         session = lab.listener.accept() => panic!("let in: {session:?}"),
     };
     let error = result.unwrap_err();
-    let is_transport = matches!(
+    assert_eq!(error.rejection(), why, "{error:?}");
+    let is_closed = matches!(
         error,
-        ConnectError::Handshake(_)
-            | ConnectError::Ended(SessionError::Lost { .. } | SessionError::ClosedByPeer { .. })
+        ConnectError::Ended(SessionError::ClosedByPeer { .. })
     );
-    assert!(is_transport, "{error:?}");
+    assert!(why.is_some() || is_closed, "{error:?}");
     assert_eq!(lab.listener.sessions().count(), 0);
 }
 
@@ -49,20 +49,20 @@ async fn case_43_another_authority_or_no_certificate_is_kept_out() {
     let mut foreign = Credentials::issue(&elsewhere, Role::Worker, "w", now()).unwrap();
     // It would trust our coordinator.
     foreign.trusted = lab.credentials(Role::Worker, "w").trusted;
-    is_kept_out(&mut lab, &connector(&foreign)).await;
+    is_kept_out(&mut lab, &connector(&foreign), Some(Rejection::Unknown)).await;
 
     // Without a certificate, but by the name for those who have one.
     let time = Arc::new(tls::DefaultTimeProvider);
     let mut anonymous = tls::join_config(lab.authority.pin(), time).unwrap();
     anonymous.alpn_protocols = vec![ppwasm_proto::wire::ALPN.to_vec()];
-    is_kept_out(&mut lab, &Connector::new(anonymous).unwrap()).await;
+    is_kept_out(&mut lab, &Connector::new(anonymous).unwrap(), None).await;
 
     // With one, but by the name for those who join.
     let time = Arc::new(tls::DefaultTimeProvider);
     let worker = lab.credentials(Role::Worker, "w");
     let mut joins = tls::client_config(&worker, time).unwrap();
     joins.alpn_protocols = vec![ppwasm_proto::wire::ALPN_JOIN.to_vec()];
-    is_kept_out(&mut lab, &Connector::new(joins).unwrap()).await;
+    is_kept_out(&mut lab, &Connector::new(joins).unwrap(), None).await;
 }
 
 #[tokio::test]
@@ -73,7 +73,12 @@ async fn no_protocol_name_or_an_unknown_one_is_kept_out() {
         let worker = lab.credentials(Role::Worker, "w");
         let mut config = tls::client_config(&worker, time).unwrap();
         config.alpn_protocols = alpn;
-        is_kept_out(&mut lab, &Connector::new(config).unwrap()).await;
+        is_kept_out(
+            &mut lab,
+            &Connector::new(config).unwrap(),
+            Some(Rejection::Protocol),
+        )
+        .await;
     }
 }
 
@@ -94,7 +99,7 @@ async fn case_44_an_expired_certificate_is_kept_out() {
     expired.chain = issued.unwrap().chain;
     expired.key = key;
     expired.trusted = lab.credentials(Role::Worker, "w").trusted;
-    is_kept_out(&mut lab, &connector(&expired)).await;
+    is_kept_out(&mut lab, &connector(&expired), Some(Rejection::Expired)).await;
     let (_theirs, _ours) = lab.talking(Role::Worker, "w").await;
 }
 
@@ -104,7 +109,7 @@ async fn case_51_a_revoked_identity_is_kept_out() {
     let identity = "ppwasm://lab.example/worker/bad".parse().unwrap();
     assert!(lab.denied.write().unwrap().deny_identity(identity));
     let bad = lab.connector(Role::Worker, "bad");
-    is_kept_out(&mut lab, &bad).await;
+    is_kept_out(&mut lab, &bad, Some(Rejection::Revoked)).await;
     let (_theirs, _ours) = lab.talking(Role::Worker, "good").await;
 }
 
