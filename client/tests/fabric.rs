@@ -16,7 +16,7 @@ use ppwasm_proto::fabric::Incarnation;
 use ppwasm_proto::wire::{self, CloseCode, ErrorCode, JobState, Message};
 use ppwasm_proto::{Call, FunctionBundle, JobId, Outcome, Value};
 use ppwasm_worker::agent::{Config as AgentConfig, ExitReason};
-use ppwasm_worker::{Handle, Worker, WorkerConfig};
+use ppwasm_worker::{Handle, Worker, WorkerConfig, WorkerEnd};
 use tokio::task::JoinHandle;
 
 const SOURCE: &str = "
@@ -108,7 +108,7 @@ impl Cluster {
         Client::start(self.hub.dialer(identity), ClientConfig::default())
     }
 
-    fn worker(&self, name: &str, slots: u32) -> (JoinHandle<ExitReason>, Handle) {
+    fn worker(&self, name: &str, slots: u32) -> (JoinHandle<WorkerEnd>, Handle) {
         let seed = name.bytes().map(u64::from).sum();
         let config = WorkerConfig {
             agent: AgentConfig::new(Incarnation(seed), seed, slots),
@@ -343,7 +343,7 @@ async fn a_drained_worker_leaves_when_all_is_delivered() {
     let first = within("a result", results.next()).await.unwrap().unwrap();
     handle.drain().await;
     let why = within("the worker to leave", leaving).await.unwrap();
-    assert_eq!(why, ExitReason::Drained);
+    assert_eq!(why, WorkerEnd::Left(ExitReason::Drained));
     let _other = cluster.worker("other", 2);
     let mut have = vec![first];
     have.extend(all(&mut results).await);

@@ -105,6 +105,14 @@ pub trait Dialer: Send + Sync + 'static {
     fn dial(&self) -> impl Future<Output = Result<Self::Link, DialError>> + Send;
 }
 
+impl<D: Dialer> Dialer for Arc<D> {
+    type Link = D::Link;
+
+    fn dial(&self) -> impl Future<Output = Result<D::Link, DialError>> + Send {
+        (**self).dial()
+    }
+}
+
 /// Takes links of workers and clients.
 pub trait Listener: Send + 'static {
     /// What it takes.

@@ -8,6 +8,8 @@
 
 pub mod agent;
 mod driver;
+mod membership;
 mod messages;
 
-pub use driver::{Handle, OutputHook, Prepared, Worker, WorkerConfig};
+pub use driver::{Handle, OutputHook, Prepared, Renewer, Worker, WorkerConfig, WorkerEnd};
+pub use membership::{Membership, MembershipError, MembershipRenewer};

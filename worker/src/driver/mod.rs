@@ -7,7 +7,7 @@ mod materials;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_host::wasi::{InputTree, SharedBytes, Sink};
 use ppwasm_host::{CancelToken, Function, Host, HostError, Image, Report, Task};
@@ -16,8 +16,9 @@ use ppwasm_link::{
 };
 use ppwasm_proto::fabric::{GiveBackReason, LeaseId};
 use ppwasm_proto::wire::{
-    self, BATCH_BYTES, BATCH_MAX, BlobRef, CloseCode, GrantGroup, INLINE_BYTES_MAX, ImageWanted,
-    List, Message, Payload, TaskResult, Terms, encode_outcome,
+    self, BATCH_BYTES, BATCH_MAX, BlobRef, CertificateIssued, CloseCode, ErrorCode, GrantGroup,
+    INLINE_BYTES_MAX, ImageWanted, List, Message, Payload, Refused, RenewCertificate, TaskResult,
+    Terms, encode_outcome,
 };
 use ppwasm_proto::{Digest, TaskIdentity};
 use tokio::sync::mpsc;
@@ -40,6 +41,9 @@ const IMAGE_BYTES_MAX: u64 = 4 << 30;
 const CALL_BYTES_MAX: u64 = 1 << 30;
 /// Functions whose images are kept loaded; beyond it the one used longest ago goes.
 const FUNCTIONS_MAX: usize = 64;
+/// Time between looks at whether the certificate has to be renewed.
+const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How long results wait for more to go with them while other tasks run.
 const LINGER: Duration = Duration::from_micros(500);
 
@@ -74,7 +78,37 @@ pub struct Worker<D: Dialer> {
     /// Results that the agent wants sent.
     unsent: Vec<(ppwasm_proto::fabric::Claim, Finished)>,
     send_at: Option<Instant>,
-    exit: Option<ExitReason>,
+    exit: Option<WorkerEnd>,
+    renewer: Option<Box<dyn Renewer>>,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEnd {
+    /// It left, or is not wanted.
+    Left(ExitReason),
+    /// The coordinator's functions are built for another guest, or its artifacts for another engine: with what the
+    /// worker has now it cannot go on.
+    GuestChanged,
+    /// The coordinator will not have it, today or tomorrow.
+    Refused {
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Keeps the certificate of a worker good.
+pub trait Renewer: Send + 'static {
+    /// Time until it should be renewed; `None` when it never has to be.
+    fn due_in(&self, now: SystemTime) -> Option<Duration>;
+
+    /// What to ask the coordinator; `None` when it cannot be asked.
+    fn begin(&mut self, now: SystemTime) -> Option<RenewCertificate>;
+
+    /// Takes the answer.
+    fn finish(&mut self, issued: CertificateIssued);
 }
 
 /// Makes what a task's output goes to as it comes, beside its result. Asked for each attempt.
@@ -204,6 +238,7 @@ impl<D: Dialer> Worker<D> {
             unsent: Vec::new(),
             send_at: None,
             exit: None,
+            renewer: None,
         }
     }
 
@@ -225,6 +260,13 @@ impl<D: Dialer> Worker<D> {
         self.output = prepared.output;
     }
 
+    /// Has `renewer` keep its certificate good.
+    #[must_use]
+    pub fn renewed_by(mut self, renewer: impl Renewer) -> Self {
+        self.renewer = Some(Box::new(renewer));
+        self
+    }
+
     /// Changes it while it runs.
     pub fn handle(&self) -> Handle {
         Handle(self.tell.clone())
@@ -232,7 +274,7 @@ impl<D: Dialer> Worker<D> {
 
     /// Runs until it was drained, or is no longer wanted. Dropping the future is a crash: tasks that run are cancelled,
     /// the coordinator finds the link lost.
-    pub async fn run(mut self) -> ExitReason {
+    pub async fn run(mut self) -> WorkerEnd {
         let (connected, mut connections) = mpsc::channel::<Option<D::Link>>(1);
         let mut commands = Vec::new();
         loop {
@@ -245,12 +287,13 @@ impl<D: Dialer> Worker<D> {
                 });
             }
             self.send_results();
-            if let Some(why) = self.exit {
+            if let Some(why) = self.exit.take() {
                 return self.end(why).await;
             }
             while self.tasks.try_join_next().is_some() {}
             let deadline = self.agent.next_deadline().map(|at| self.started + at);
-            let deadline = [deadline, self.send_at].into_iter().flatten().min();
+            let deadlines = [deadline, self.send_at, self.renew()];
+            let deadline = deadlines.into_iter().flatten().min();
             tokio::select! {
                 Some(done) = self.done.recv() => {
                     self.done(done, &mut commands);
@@ -274,7 +317,7 @@ impl<D: Dialer> Worker<D> {
         }
     }
 
-    async fn end(mut self, why: ExitReason) -> ExitReason {
+    async fn end(mut self, why: WorkerEnd) -> WorkerEnd {
         for lease in self.leases.values() {
             if let LeaseState::Running(cancel) = &lease.state {
                 cancel.cancel();
@@ -362,18 +405,38 @@ impl<D: Dialer> Worker<D> {
         };
         match message {
             Message::Welcome(welcome) => match Terms::try_from(welcome) {
+                Ok(terms)
+                    if terms
+                        .welcome
+                        .guest
+                        .is_some_and(|g| g != self.host.guest_digest()) =>
+                {
+                    self.exit = Some(WorkerEnd::GuestChanged);
+                }
                 Ok(terms) => {
+                    let slots = terms
+                        .welcome
+                        .slots
+                        .and_then(|slots| u32::try_from(slots).ok());
                     let event = Event::Welcomed {
                         lease: terms.lease,
                         report_every: terms.report_every,
                         refused: terms.welcome.refused.into_vec(),
                     };
                     self.agent_event(event, commands);
+                    if let Some(slots) = slots {
+                        self.set_slots(slots, commands);
+                    }
                     self.resume(commands);
                 }
                 Err(_) => self.lose_session(commands),
             },
-            Message::Refused(_) => self.lose_session(commands),
+            Message::Refused(refused) => self.refused(refused, commands),
+            Message::CertificateIssued(issued) => {
+                if let Some(renewer) = &mut self.renewer {
+                    renewer.finish(issued);
+                }
+            }
             Message::Grant(grant) => {
                 let lasts = Duration::from_millis(grant.lease_ms.value());
                 for group in grant.groups {
@@ -397,6 +460,39 @@ impl<D: Dialer> Worker<D> {
                 }
             }
         }
+    }
+
+    fn refused(&mut self, refused: Refused, commands: &mut Vec<Command>) {
+        tracing::warn!(code = %refused.code, reason = refused.reason.as_str(), "refused");
+        match refused.code {
+            ErrorCode::TargetUnsupported => self.exit = Some(WorkerEnd::GuestChanged),
+            ErrorCode::VersionUnsupported
+            | ErrorCode::PermissionDenied
+            | ErrorCode::InvalidValue
+            | ErrorCode::Revoked
+            | ErrorCode::Expired => {
+                self.exit = Some(WorkerEnd::Refused {
+                    code: refused.code,
+                    reason: refused.reason.into_string(),
+                });
+            }
+            _ => self.lose_session(commands),
+        }
+    }
+
+    /// Asks for a new certificate when it is time; when it will be.
+    fn renew(&mut self) -> Option<Instant> {
+        self.session.as_ref()?;
+        let renewer = self.renewer.as_mut()?;
+        let now = SystemTime::now();
+        if renewer.due_in(now)?.is_zero()
+            && let Some(message) = renewer.begin(now)
+        {
+            self.send(message.into());
+        }
+        let due_in = self.renewer.as_ref()?.due_in(now)?;
+        // A clock that is set shows within that time.
+        Some(Instant::now() + due_in.clamp(RENEWAL_PAUSE_MIN, RENEWAL_PAUSE_MAX))
     }
 
     fn lose_session(&mut self, commands: &mut Vec<Command>) {
@@ -482,7 +578,7 @@ impl<D: Dialer> Worker<D> {
                     self.results.remove(&lease);
                     self.leases.remove(&lease);
                 }
-                Command::Exit(why) => self.exit = Some(why),
+                Command::Exit(why) => self.exit = Some(WorkerEnd::Left(why)),
             }
             next.extend(commands.drain(..));
         }
