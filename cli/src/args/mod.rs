@@ -6,6 +6,7 @@ mod coordinator;
 mod doctor;
 mod manual;
 mod submit;
+mod worker;
 
 use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -20,6 +21,7 @@ pub(crate) use coordinator::{
 pub(crate) use doctor::Doctor;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
+pub(crate) use worker::{Worker, WorkerStart};
 
 /// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Let machines join a cluster, or shut them out; on the coordinator's machine
     #[command(subcommand)]
     Certs(Certs),
+    /// Run tasks for a cluster
+    #[command(subcommand)]
+    Worker(Worker),
     /// Show the settings, and where each value came from
     #[command(subcommand)]
     Config(Config),

@@ -6,6 +6,7 @@ mod coordinator;
 mod doctor;
 mod manual;
 mod submit;
+mod worker;
 
 use crate::args::Command;
 use crate::exit_code::ExitCode;
@@ -17,6 +18,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Submit(args) => submit::submit(&args),
         Command::Coordinator(args) => coordinator::coordinator(&args),
         Command::Certs(args) => certs::certs(&args),
+        Command::Worker(args) => worker::worker(&args),
         Command::Config(args) => config::config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => manual::completions(&args),

@@ -1,0 +1,43 @@
+//! `ppwasm worker`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueHint};
+
+use crate::address::Address;
+
+/// `ppwasm worker`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// Run tasks for a coordinator until a signal drains it
+    Start(WorkerStart),
+}
+
+/// `ppwasm worker start`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WorkerStart {
+    /// The coordinator
+    #[arg(value_name = "HOST:PORT")]
+    pub coordinator: Address,
+
+    /// Join with this token first (- reads it from standard input); needed once, and ignored later
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "PPWASM_JOIN_TOKEN",
+        hide_env_values = true
+    )]
+    pub join: Option<String>,
+
+    /// The name to join under (default: the machine's name and four letters)
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Run so many tasks at a time, 1 to 1024 (default: one per core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub slots: Option<u16>,
+
+    /// Where the worker's key and certificate are kept (default: ppwasm/worker in $XDG_STATE_HOME or ~/.local/state)
+    #[arg(long, value_name = "DIR", env = "PPWASM_WORKER_DIR", value_hint = ValueHint::DirPath)]
+    pub state: Option<PathBuf>,
+}

@@ -1,0 +1,241 @@
+//! `ppwasm worker start`: runs tasks for a coordinator.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ppwasm_certs::JoinToken;
+use ppwasm_host::Host;
+use ppwasm_proto::fabric::Incarnation;
+use ppwasm_worker::agent::{Config, ExitReason};
+use ppwasm_worker::{Handle, Membership, MembershipError, Worker, WorkerConfig, WorkerEnd};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::watch;
+
+use super::submit::tell_preparing;
+use crate::address::Address;
+use crate::args;
+use crate::exit_code::ExitCode;
+use crate::failure::{Because, Failure, Result};
+use crate::visible;
+
+/// The worker's key and certificate in its folder.
+const CREDENTIALS_FILE: &str = "worker.credentials";
+/// Bytes of a token that is read from standard input.
+const TOKEN_BYTES_MAX: u64 = 4096;
+/// Bytes of the machine's name that go into the worker's.
+const HOST_NAME_BYTES_MAX: usize = 40;
+
+/// Carries the command out.
+pub(crate) fn worker(args: &args::Worker) -> Result<ExitCode> {
+    match args {
+        args::Worker::Start(args) => start(args),
+    }
+}
+
+fn start(args: &args::WorkerStart) -> Result<ExitCode> {
+    let folder = folder(args)?;
+    let token = args.join.as_deref().map(token).transpose()?;
+    let addresses = resolve(&args.coordinator)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name("ppwasm-worker")
+        .build()
+        .machine("could not start threads")?;
+    let drains = signals()?;
+    let ended = runtime.block_on(async {
+        let membership = membership(args, &folder, token.as_ref(), &addresses).await?;
+        serve(args, membership, &addresses, drains).await
+    });
+    // A call that does not end by itself has been cancelled; nobody waits for it.
+    runtime.shutdown_background();
+    ended
+}
+
+fn folder(args: &args::WorkerStart) -> Result<PathBuf> {
+    if let Some(folder) = &args.state {
+        return Ok(folder.clone());
+    }
+    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let state = of("XDG_STATE_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| of("HOME").map(|home| home.join(".local/state")))
+        .ok_or_else(|| {
+            Failure::usage(
+                "--state: say where to keep the worker's key; there is no home directory",
+            )
+        })?;
+    Ok(state.join("ppwasm/worker"))
+}
+
+/// A join token as it was typed, or from standard input.
+pub(crate) fn token(text: &str) -> Result<JoinToken> {
+    let mut read = String::new();
+    let text = if text == "-" {
+        let input = io::stdin().lock().take(TOKEN_BYTES_MAX);
+        { input }
+            .read_to_string(&mut read)
+            .usage("--join -: could not read standard input")?;
+        read.trim()
+    } else {
+        text.trim()
+    };
+    // The text is a secret: it is not repeated.
+    text.parse::<JoinToken>()
+        .usage("--join: not a whole join token; it begins with ppwjoin1. and has three dots")
+}
+
+/// The addresses behind a name.
+pub(crate) fn resolve(address: &Address) -> Result<Vec<SocketAddr>> {
+    let found = (address.host.as_str(), address.port).to_socket_addrs();
+    let found: Vec<_> = found
+        .usage(format!("{address}: there is no host of that name"))?
+        .collect();
+    if found.is_empty() {
+        return Err(Failure::usage(format!(
+            "{address}: the host has no address"
+        )));
+    }
+    Ok(found)
+}
+
+async fn membership(
+    args: &args::WorkerStart,
+    folder: &Path,
+    token: Option<&JoinToken>,
+    addresses: &[SocketAddr],
+) -> Result<Membership> {
+    let path = folder.join(CREDENTIALS_FILE);
+    let known = match (Membership::load(&path, SystemTime::now()), token) {
+        // What an earlier start left is of no use; the token is.
+        (Err(MembershipError::Expired), Some(_)) => None,
+        (loaded, _) => loaded.usage(path.display())?,
+    };
+    if let Some(membership) = known {
+        return Ok(membership);
+    }
+    let Some(token) = token else {
+        return Err(Failure::usage(format!(
+            "this machine has not joined ({} is not there); give a token with --join: \
+             `ppwasm certs token --role worker` on the coordinator's machine makes one",
+            path.display()
+        )));
+    };
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => own_name()?,
+    };
+    let joined = Membership::join(&path, addresses, token, &name).await;
+    let membership = joined.usage(args.coordinator.to_string())?;
+    visible::note(&format!("ppwasm: joined as {}", membership.name()));
+    Ok(membership)
+}
+
+/// The machine's name, and something that tells it from others of that name.
+fn own_name() -> Result<String> {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().to_ascii_lowercase();
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let host: String = host
+        .chars()
+        .map(|c| if letter(c) { c } else { '-' })
+        .take(HOST_NAME_BYTES_MAX)
+        .collect();
+    let host = match host.trim_matches('-') {
+        "" => "worker",
+        host => host,
+    };
+    let [a, b] = (random()? as u16).to_le_bytes();
+    Ok(format!("{host}-{a:02x}{b:02x}"))
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).machine("the system gives no random bytes")?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+async fn serve(
+    args: &args::WorkerStart,
+    membership: Membership,
+    addresses: &[SocketAddr],
+    drains: watch::Receiver<bool>,
+) -> Result<ExitCode> {
+    let host = tokio::task::spawn_blocking({
+        let slots = args.slots;
+        move || build_host(slots)
+    });
+    let host = host.await.machine("could not start a sandbox")??;
+    let slots = u32::try_from(host.slots()).unwrap_or(1);
+    let name = membership.name();
+    let dialer = membership.dialer(addresses).machine("could not connect")?;
+    let agent = Config::new(Incarnation(random()?), random()?, slots);
+    let label = format!("ppwasm {}", env!("CARGO_PKG_VERSION"));
+    let worker = Worker::new(
+        Arc::new(host),
+        Arc::clone(&dialer),
+        WorkerConfig { agent, label },
+    )
+    .renewed_by(membership.into_renewer(dialer));
+    visible::note(&format!(
+        "ppwasm: worker {name} serves {} with {slots} slots",
+        args.coordinator
+    ));
+    let drainer = tokio::spawn(drain(worker.handle(), drains));
+    let end = worker.run().await;
+    drainer.abort();
+    ended(end)
+}
+
+fn ended(end: WorkerEnd) -> Result<ExitCode> {
+    let why = match end {
+        WorkerEnd::Left(ExitReason::Drained) => return Ok(ExitCode::Succeeded),
+        WorkerEnd::Left(ExitReason::Replaced) => {
+            "another process serves under this worker's name".to_owned()
+        }
+        WorkerEnd::Left(ExitReason::Revoked) => "this worker's certificate was revoked".to_owned(),
+        WorkerEnd::GuestChanged => {
+            "the coordinator has another version of the sandbox; start the worker again".to_owned()
+        }
+        WorkerEnd::Refused { code, reason } => {
+            format!("the coordinator refused this worker: {reason} ({code})")
+        }
+    };
+    Err(Failure::Machine(anyhow::anyhow!(why)))
+}
+
+fn build_host(slots: Option<u16>) -> Result<Host> {
+    let mut builder = Host::builder().on_progress(|_| tell_preparing());
+    if let Some(slots) = slots {
+        builder = builder.slots(slots.into());
+    }
+    builder.build().machine("could not prepare the sandbox")
+}
+
+async fn drain(handle: Handle, mut drains: watch::Receiver<bool>) {
+    if drains.wait_for(|drains| *drains).await.is_ok() {
+        visible::note("ppwasm: finishing what runs; a second signal ends at once");
+        handle.drain().await;
+    }
+}
+
+/// Becomes true with the first signal; the second ends the process.
+fn signals() -> Result<watch::Receiver<bool>> {
+    let mut incoming = Signals::new([SIGINT, SIGTERM]).machine("could not listen for signals")?;
+    let (tell, drains) = watch::channel(false);
+    std::thread::Builder::new()
+        .name("ppwasm-signals".into())
+        .spawn(move || {
+            for signal in incoming.forever() {
+                if tell.send_replace(true) {
+                    signal_hook::low_level::exit(128 + signal);
+                }
+            }
+        })
+        .machine("could not start a thread")?;
+    Ok(drains)
+}
