@@ -1,7 +1,9 @@
 //! Why a task does not run, from the same state and the same scoring by which it would be granted.
 
+use std::ops::Bound;
+
 use ppwasm_proto::fabric::{SessionId, WorkerId};
-use ppwasm_proto::{Attempt, JobId, TaskId};
+use ppwasm_proto::{Attempt, Digest, JobId, TaskId};
 
 use crate::fleet::{SPEED_ONE, Worker};
 use crate::job::{Job, Place, Touched};
@@ -145,6 +147,25 @@ pub struct WorkerView {
     pub run_time: Option<Micros>,
     /// Why it gets nothing now.
     pub obstacle: Option<Obstacle>,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Jobs that are known, those that have ended included.
+    pub jobs: u64,
+    /// Tasks that have not ended.
+    pub open_tasks: u64,
+    /// Those of them that a worker could be given.
+    pub ready_tasks: u64,
+    /// Workers that are known.
+    pub workers: u64,
+    /// Workers that have a session.
+    pub connected: u64,
+    /// Slots of those.
+    pub slots: u64,
+    /// Leases that occupy them.
+    pub leases: u64,
 }
 
 /// A job as it is listed.
@@ -302,8 +323,14 @@ impl Scheduler {
 
     /// Every worker that is known, by name.
     pub fn workers(&self) -> Vec<WorkerView> {
-        let workers = self.fleet.by_id.values();
-        let workers = workers.filter_map(|key| self.fleet.workers.get(key));
+        self.workers_after(None, usize::MAX)
+    }
+
+    /// At most `limit` workers, by name, those after this one.
+    pub fn workers_after(&self, after: Option<&WorkerId>, limit: usize) -> Vec<WorkerView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.fleet.by_id.range((from, Bound::Unbounded));
+        let workers = keys.filter_map(|(_, key)| self.fleet.workers.get(key));
         let view = |worker: &Worker| WorkerView {
             worker: worker.id.clone(),
             label: worker.label.clone(),
@@ -314,7 +341,54 @@ impl Scheduler {
             run_time: worker.run_time.known(),
             obstacle: self.obstacle(worker),
         };
-        workers.map(view).collect()
+        workers.take(limit).map(view).collect()
+    }
+
+    /// How many tries at a task are known of: those that were lost, and those that workers have. `None` without such a
+    /// task.
+    pub fn attempts(&self, job: JobId, task: TaskId) -> Option<u32> {
+        let (_, job) = self.find_job(job)?;
+        if task.0 >= job.count {
+            return None;
+        }
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(match (job.touched.get(&task.0), job.failed.get(&task.0)) {
+            (Some(touched), _) => touched
+                .tries
+                .max(number(touched.losses.len() + touched.leases.len())),
+            (None, Some(failed)) => failed.tries,
+            (None, None) => 0,
+        })
+    }
+
+    /// Whether a worker is known, connected or not.
+    pub fn knows_worker(&self, worker: &WorkerId) -> bool {
+        self.fleet.by_id.contains_key(worker)
+    }
+
+    /// Workers that have the image of a function, or were told to fetch it.
+    pub fn image_holders(&self, function: &Digest) -> u64 {
+        let known = self.functions.get(function);
+        known.map_or(0, |function| function.holders.len() as u64)
+    }
+
+    /// The fleet, counted.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            jobs: self.jobs.len() as u64,
+            open_tasks: self.queue.tasks,
+            ready_tasks: self.queue.ready_tasks,
+            ..Totals::default()
+        };
+        for worker in self.fleet.workers.values() {
+            totals.workers += 1;
+            if worker.session.is_some() {
+                totals.connected += 1;
+                totals.slots += u64::from(worker.slots);
+                totals.leases += u64::from(worker.load());
+            }
+        }
+        totals
     }
 
     /// How far a job is.

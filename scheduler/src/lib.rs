@@ -55,7 +55,7 @@ mod time;
 pub use command::{Accepted, CloseReason, Command, Lease, Outbox, Pace, Refusal};
 pub use config::{ATTEMPTS_MAX, CREDIT_MAX, Config, JOB_TASKS_MAX, SLOTS_MAX};
 pub use event::{Claim, Ended, Event, Hello, Leaving, RequestId};
-pub use explain::{Candidate, Explanation, JobView, LeasedTo, Obstacle, WorkerView};
+pub use explain::{Candidate, Explanation, JobView, LeasedTo, Obstacle, Totals, WorkerView};
 pub use placement::Cost;
 pub use record::{DrainReason, JobEnd, JobSpec, OutcomeKind, Record, TaskEnd};
 pub use restore::{Contradiction, Durable, DurableJob, RestoreError};

@@ -1,10 +1,10 @@
 //! What a job is besides what the scheduler looks into: kept as the message that opened it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ppwasm_proto::fabric::ClientName;
-use ppwasm_proto::wire::{Message, OpenJob, TimeSource};
+use ppwasm_proto::wire::{Message, NAME_BYTES_MAX, OpenJob, Text, TimeSource};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::JobSpec;
 
@@ -35,7 +35,7 @@ impl JobTerms {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match Message::from_body(bytes) {
             Ok(Message::OpenJob(open)) => Some(Self { open }),
             _ => None,
@@ -61,21 +61,50 @@ impl JobTerms {
 
 /// The terms of jobs, read from the store when they are needed.
 #[derive(Debug, Default)]
-pub(crate) struct Catalog(Mutex<HashMap<JobId, Arc<JobTerms>>>);
+pub(crate) struct Catalog(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    terms: HashMap<JobId, Arc<JobTerms>>,
+    /// Entry points of functions.
+    entries: HashMap<Digest, Text<NAME_BYTES_MAX>>,
+}
 
 impl Catalog {
+    /// A job is gone; another one may come under its id.
+    pub(crate) fn forget(&self, job: JobId) {
+        self.known().terms.remove(&job);
+    }
+
+    pub(crate) fn entry(&self, function: &Digest) -> Option<Text<NAME_BYTES_MAX>> {
+        self.known().entries.get(function).cloned()
+    }
+
+    pub(crate) fn set_entry(&self, function: Digest, entry: Text<NAME_BYTES_MAX>) {
+        let mut known = self.known();
+        if known.entries.len() >= REMEMBERED_MAX {
+            known.entries.clear();
+        }
+        known.entries.insert(function, entry);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `None` when the job is gone or cannot be read.
     pub(crate) fn terms(&self, store: &dyn Store, job: JobId) -> Option<Arc<JobTerms>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(terms) = known.get(&job) {
+        if let Some(terms) = self.known().terms.get(&job) {
             return Some(Arc::clone(terms));
         }
+        // Not under the lock: the store may take its time.
         let entry = store.job(&job).ok()??;
         let terms = Arc::new(JobTerms::from_bytes(&entry.details)?);
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
+        let mut known = self.known();
+        if known.terms.len() >= REMEMBERED_MAX {
+            known.terms.clear();
         }
-        known.insert(job, Arc::clone(&terms));
+        known.terms.insert(job, Arc::clone(&terms));
         Some(terms)
     }
 }

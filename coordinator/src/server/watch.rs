@@ -298,7 +298,7 @@ fn weight(ended: &EndedTask) -> usize {
     bytes(&result.outcome) + bytes(&result.stdout) + bytes(&result.stderr)
 }
 
-fn recorded(ended: EndedTask) -> RecordedResult {
+pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
     let kind = ended.end.outcome();
     let result = ended.result;
     let (attempt, worker) = match ended.end {

@@ -221,6 +221,14 @@ pub trait Store: Send + Sync {
         Ok(found.into_iter().next().filter(|ended| ended.task == task))
     }
 
+    /// How long all tasks of a job ran together that have ended, in microseconds, by what workers said. Takes time in
+    /// proportion to their number.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::job`], but the rows' checksums are not looked at.
+    fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError>;
+
     /// A function's bundle.
     ///
     /// # Errors

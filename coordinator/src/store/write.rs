@@ -49,7 +49,8 @@ pub enum Write {
         /// What came of it.
         result: Box<TaskResult>,
     },
-    /// A function's bundle.
+    /// A function's bundle, or another blob that jobs have in common. Saying it again makes it new: it is kept for
+    /// [`Maintenance::bundle_age`](super::Maintenance::bundle_age) after it was said last, and while a job names it.
     Bundle {
         /// Its digest.
         digest: Digest,

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use ppwasm_proto::fabric::{OutcomeKind, SessionId};
+use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
-    Acknowledge, Cancel, CloseCode, Done, ErrorCode, JobOpened, JobState, List, MINOR, Message,
-    Payload, Ranged, Renewed, TakeBack, TaskCounts, TasksAppended, Text, Welcome,
+    Acknowledge, Cancel, CloseCode, Done, ErrorCode, JobOpened, List, MINOR, Message, Payload,
+    Ranged, Renewed, TakeBack, TasksAppended, Text, Welcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
-use ppwasm_scheduler::{Accepted, CloseReason, Command, JobEnd, Refusal, RequestId};
+use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
 
+use super::directory::{Listed, place};
 use super::input::failed;
+use super::queries::{counts_of, state_of};
 use super::{
-    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Core, Input, JOB_WATCHES_MAX,
-    forget_failures, list, place,
+    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Bodies, Core, Input, JOB_WATCHES_MAX, list,
+    wall_ms,
 };
 use crate::server::Shared;
 use crate::server::session::Outgoing;
@@ -21,7 +23,11 @@ use crate::server::watch::{Watch, WatchEnd};
 
 pub(super) enum Effect {
     Command(Command),
-    TaskEnded(JobId, TaskId, OutcomeKind),
+    JobSubmitted(JobId),
+    TaskEnded(JobId, TaskId, OutcomeKind, Option<WorkerId>),
+    /// So many more, or fewer.
+    AttemptsLost(JobId, i64),
+    WorkerGone(WorkerId),
     JobEnded(JobId, JobEnd),
     JobRetried(JobId),
     JobForgotten(JobId),
@@ -33,21 +39,49 @@ impl Core {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Command(command) => self.carry_out_command(command),
-            Effect::TaskEnded(job, task, kind) => {
-                self.counts.entry(job).or_default()[place(kind)] += 1;
+            Effect::JobSubmitted(job) => self.list_job(job),
+            Effect::AttemptsLost(job, change) => {
+                if let Some(listed) = self.directory.job_mut(job) {
+                    listed.lost_attempts = listed.lost_attempts.saturating_add_signed(change);
+                }
+            }
+            Effect::WorkerGone(worker) => {
+                if !self.scheduler.knows_worker(&worker) {
+                    self.directory.forget_worker(&worker);
+                }
+            }
+            Effect::TaskEnded(job, task, kind, worker) => {
+                if let Some(worker) = worker.and_then(|name| self.directory.worker_mut(&name)) {
+                    worker.tasks_ended += 1;
+                }
+                let mut fails = false;
+                if let Some(listed) = self.directory.job_mut(job) {
+                    listed.kinds[place(kind)] += 1;
+                    fails = kind != OutcomeKind::Succeeded && listed.stops_at_failure;
+                }
+                if fails {
+                    self.stop_job(job);
+                }
                 for watch in self.watches.get(&job).into_iter().flatten() {
                     watch.tell(task.0);
                 }
             }
             Effect::JobEnded(job, how) => {
+                self.directory.set_end(job, Some((how, wall_ms())));
                 let end = self.end_of(job, how);
                 for watch in self.watches.remove(&job).unwrap_or_default() {
                     watch.end(end.clone());
                 }
             }
-            Effect::JobRetried(job) => forget_failures(&mut self.counts, job),
+            Effect::JobRetried(job) => {
+                self.directory.set_end(job, None);
+                if let Some(listed) = self.directory.job_mut(job) {
+                    listed.forget_failures();
+                }
+            }
             Effect::JobForgotten(job) => {
-                self.counts.remove(&job);
+                self.shared.catalog.forget(job);
+                self.directory.remove(job);
                 self.watches.remove(&job);
             }
             Effect::Watch(session, watch) => self.add_watch(session, watch),
@@ -81,45 +115,66 @@ impl Core {
         }
     }
 
-    pub(super) fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {
-        let kinds = self.counts.get(&job).copied().unwrap_or_default();
+    /// A job is durable: it is listed as the store has it.
+    fn list_job(&mut self, job: JobId) {
+        // One that cannot be read is not listed; the next start of the coordinator says why.
+        if let (Ok(Some(entry)), Some(terms)) = (
+            self.shared.store.job(&job),
+            self.shared.catalog.terms(&*self.shared.store, job),
+        ) {
+            self.directory.add(&entry, &terms, false);
+        }
+    }
+
+    /// Ends a job that shall not go on after a failure.
+    fn stop_job(&mut self, job: JobId) {
+        let Some(listed) = self.directory.job(job).filter(|job| job.end.is_none()) else {
+            return;
+        };
+        let client = listed.owner.clone();
+        // Nobody waits for the answer.
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        let event = Event::JobCancelled {
+            request,
+            client,
+            job,
+        };
+        self.handle(event, &mut Bodies::default());
+    }
+
+    /// As [`Core::stop_job`], those whose failure was durable when the coordinator ended and their own end was not.
+    pub(super) fn stop_failed_jobs(&mut self) {
+        let failed = |listed: &Listed| listed.stops_at_failure && listed.failures() > 0;
+        let jobs: Vec<_> = (self.directory.jobs())
+            .filter(|(_, listed)| listed.end.is_none() && failed(listed))
+            .map(|(job, _)| job)
+            .collect();
+        for job in jobs {
+            self.stop_job(job);
+        }
+    }
+
+    fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {
+        let kinds = self.directory.job(job).map(|listed| listed.kinds);
+        let kinds = kinds.unwrap_or_default();
         let ended = kinds.iter().sum::<u64>();
         let tasks = self.scheduler.job(job).map_or(ended, |view| view.tasks);
-        let [
-            succeeded,
-            raised,
-            trapped,
-            limit_exceeded,
-            cancelled,
-            abandoned,
-        ] = kinds;
-        let counts = TaskCounts {
-            succeeded,
-            raised,
-            trapped,
-            limit_exceeded,
-            cancelled: match how {
-                JobEnd::Cancelled => cancelled + tasks.saturating_sub(ended),
-                _ => cancelled,
-            },
-            abandoned,
-            ..TaskCounts::default()
-        };
         let function = self.scheduler.job_spec(job).map(|spec| spec.function);
-        let failure = match how {
-            JobEnd::ImageFailed => function.and_then(|f| self.shared.shelf.failure(&f)),
-            _ => None,
-        };
-        let inline = |bytes: Arc<[u8]>| Some(Payload::Inline((&bytes[..]).try_into().ok()?));
         WatchEnd {
-            state: match how {
-                JobEnd::Finished => JobState::Ended,
-                JobEnd::Cancelled => JobState::Cancelled,
-                JobEnd::ImageFailed => JobState::FunctionInvalid,
+            state: state_of(how),
+            counts: counts_of(&kinds, tasks, Some(how)),
+            load_failure: match how {
+                JobEnd::ImageFailed => function.and_then(|f| self.load_failure(&f)),
+                _ => None,
             },
-            counts,
-            load_failure: failure.and_then(inline),
         }
+    }
+
+    /// How loading a function ended, when it did not succeed.
+    pub(super) fn load_failure(&self, function: &Digest) -> Option<Payload> {
+        let bytes = self.shared.shelf.failure(function)?;
+        Some(Payload::Inline((&bytes[..]).try_into().ok()?))
     }
 
     pub(super) fn carry_out_command(&mut self, command: Command) {
@@ -145,7 +200,9 @@ impl Core {
                 pace,
                 refused,
             } => {
+                let worker = self.sessions.get(&session).and_then(|s| s.worker.as_ref());
                 let welcome = Welcome {
+                    slots: worker.and_then(|worker| self.slots.get(worker).copied()),
                     lease_ms: pace.lease.0 / 1000,
                     report_every_ms: pace.report_every.0 / 1000,
                     refused: list(refused),
@@ -171,7 +228,16 @@ impl Core {
                 session,
                 leases,
                 lasts,
-            } => self.send_out(session, Outgoing::Grant { leases, lasts }),
+            } => {
+                let job = leases.first().map(|lease| lease.claim.identity.job);
+                if let Some(listed) = job.and_then(|job| self.directory.job_mut(job))
+                    && listed.first_grant_ms.is_none()
+                    && !listed.ran_before
+                {
+                    listed.first_grant_ms = Some(wall_ms());
+                }
+                self.send_out(session, Outgoing::Grant { leases, lasts });
+            }
             Command::Cancel { session, leases } => {
                 for leases in List::chunks_of(leases) {
                     self.send(session, Cancel { leases }.into());
@@ -260,8 +326,8 @@ impl Core {
 
     /// Whose queue is full does not read: its session ends, and nobody else waits for it.
     pub(super) fn send_out(&mut self, session: SessionId, outgoing: Outgoing) {
-        if let Some(queue) = self.sessions.get(&session)
-            && queue.try_send(outgoing).is_err()
+        if let Some(connected) = self.sessions.get(&session)
+            && connected.outgoing.try_send(outgoing).is_err()
         {
             self.sessions.remove(&session);
         }

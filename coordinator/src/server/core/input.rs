@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use ppwasm_proto::fabric::{ClientName, SessionId, WorkerId};
-use ppwasm_proto::wire::{ErrorCode, Failed, Message, Payload, Text};
+use ppwasm_proto::wire::{ErrorCode, Failed, LABEL_BYTES_MAX, Message, Payload, Text};
 use ppwasm_proto::{Digest, JobId};
-use ppwasm_scheduler::{Ended, Event, Hello, JobSpec, Leaving, Micros, RequestId};
-use tokio::sync::mpsc;
+use ppwasm_scheduler::{Ended, Event, Hello, Leaving, Micros, RequestId};
+use tokio::sync::{mpsc, oneshot};
 
+use super::directory::Seen;
 use super::effects::Effect;
-use super::{AskKind, Asker, Bodies, Core};
+use super::{AskKind, Asker, Bodies, Connected, Core};
 use crate::server::session::Outgoing;
 use crate::server::terms::JobTerms;
 use crate::server::watch::{Watch, body};
@@ -21,6 +22,12 @@ use crate::store::{Body, TaskResult};
     reason = "nearly all are messages, which are moved"
 )]
 pub(crate) enum Input {
+    /// A question, and where the answer goes.
+    Query {
+        client: ClientName,
+        query: Message,
+        answer: oneshot::Sender<Message>,
+    },
     /// A client has a session, or a worker is about to say hello.
     Opened {
         session: SessionId,
@@ -29,6 +36,8 @@ pub(crate) enum Input {
     Joined {
         session: SessionId,
         hello: Box<Hello>,
+        /// What is listed of it.
+        offer: Box<Offer>,
     },
     /// A worker's message.
     Worker {
@@ -56,8 +65,21 @@ pub(crate) enum Input {
     },
 }
 
+/// What a worker says of itself for people.
+pub(crate) struct Offer {
+    pub target: Text<LABEL_BYTES_MAX>,
+    pub cpu_profile: Text<LABEL_BYTES_MAX>,
+    pub label: Option<Text<LABEL_BYTES_MAX>>,
+    pub build: Text<LABEL_BYTES_MAX>,
+}
+
 /// What a client asks for.
 pub(crate) enum Ask {
+    /// The operator's to ask.
+    Drain {
+        worker: WorkerId,
+        drain: bool,
+    },
     Open {
         job: JobId,
         terms: Box<JobTerms>,
@@ -89,13 +111,22 @@ impl Core {
     pub(super) fn take(&mut self, input: Input) {
         match input {
             Input::Opened { session, outgoing } => {
-                self.sessions.insert(session, outgoing);
+                let worker = None;
+                self.sessions
+                    .insert(session, Connected { outgoing, worker });
             }
-            Input::Joined { session, hello } => {
-                self.handle(
-                    Event::WorkerJoined { session, hello },
-                    &mut Bodies::default(),
-                );
+            Input::Joined {
+                session,
+                hello,
+                offer,
+            } => self.join(session, hello, *offer),
+            Input::Query {
+                client,
+                query,
+                answer,
+            } => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.answer_query(&client, query));
             }
             Input::Worker { session, message } => self.take_from_worker(session, message),
             Input::Client {
@@ -121,7 +152,35 @@ impl Core {
         }
     }
 
+    fn join(&mut self, session: SessionId, hello: Box<Hello>, offer: Offer) {
+        let worker = hello.worker.clone();
+        if let Some(connected) = self.sessions.get_mut(&session) {
+            connected.worker = Some(worker.clone());
+        }
+        self.handle(
+            Event::WorkerJoined { session, hello },
+            &mut Bodies::default(),
+        );
+        if self.scheduler.knows_worker(&worker) {
+            let seen = Seen {
+                target: offer.target,
+                cpu_profile: offer.cpu_profile,
+                label: offer.label,
+                build: offer.build,
+                last_message: self.now(),
+                tasks_ended: 0,
+            };
+            self.directory.greet(worker, seen);
+        }
+    }
+
     pub(super) fn take_from_worker(&mut self, session: SessionId, message: Message) {
+        let now = self.now();
+        let connected = self.sessions.get(&session);
+        let worker = connected.and_then(|connected| connected.worker.as_ref());
+        if let Some(seen) = worker.and_then(|worker| self.directory.worker_mut(worker)) {
+            seen.last_message = now;
+        }
         let mut bodies = Bodies::default();
         let event = match message {
             Message::Report(report) => Event::WorkerReported {
@@ -198,7 +257,9 @@ impl Core {
         let (job, kind, event) = match asks {
             Ask::Open { job, terms } => {
                 bodies.details = terms.to_bytes();
-                bodies.bundle = Some(terms.open.function);
+                let open = &terms.open;
+                let blobs = [Some(open.function), open.stdin, open.inputs];
+                bodies.blobs = blobs.into_iter().flatten().collect();
                 let spec = Box::new(terms.spec(client));
                 (
                     job,
@@ -228,10 +289,18 @@ impl Core {
                 };
                 (job, AskKind::Other, event)
             }
+            Ask::Drain { worker, drain } => {
+                let event = match drain {
+                    true => Event::DrainRequested { request, worker },
+                    false => Event::UndrainRequested { request, worker },
+                };
+                // It is about no job.
+                (JobId::from_bytes([0; 16]), AskKind::Other, event)
+            }
             Ask::Cancel { job } => {
                 let event = Event::JobCancelled {
                     request,
-                    client,
+                    client: self.acting(client, job),
                     job,
                 };
                 (job, AskKind::Other, event)
@@ -239,15 +308,15 @@ impl Core {
             Ask::Retry { job } => {
                 let event = Event::RetryRequested {
                     request,
-                    client,
+                    client: self.acting(client, job),
                     job,
                 };
                 (job, AskKind::Other, event)
             }
-            Ask::Forget { job } if self.is_owner(&client, job) => {
+            Ask::Forget { job } if self.owner_for(&client, job).is_some() => {
                 (job, AskKind::Other, Event::JobForgotten { request, job })
             }
-            Ask::Watch { watch } if self.is_owner(&client, watch.job) => {
+            Ask::Watch { watch } if self.owner_for(&client, watch.job).is_some() => {
                 self.open.effects.push(Effect::Watch(session, watch));
                 return;
             }
@@ -269,9 +338,9 @@ impl Core {
         self.handle(event, &mut bodies);
     }
 
-    pub(super) fn is_owner(&self, client: &ClientName, job: JobId) -> bool {
-        let is_theirs = |spec: &JobSpec| spec.owner == *client;
-        self.scheduler.job_spec(job).is_some_and(is_theirs)
+    /// Who acts on a job: its owner, when the operator does.
+    fn acting(&self, client: ClientName, job: JobId) -> ClientName {
+        self.owner_for(&client, job).cloned().unwrap_or(client)
     }
 }
 

@@ -4,23 +4,28 @@
 //! before it, are durable. Bodies go around the scheduler: they come in with an event and leave with the record that
 //! names them.
 
+mod directory;
 mod effects;
+mod explain;
 mod input;
+mod queries;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_proto::JobId;
-use ppwasm_proto::fabric::{OutcomeKind, SessionId};
+use ppwasm_proto::fabric::{SessionId, WorkerId};
 use ppwasm_proto::wire::{BlobRef, CREDIT_MAX, List};
 use ppwasm_scheduler::{Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch as signal};
 use tokio::task::JoinSet;
 
+use self::directory::{Directory, place};
 use self::effects::Effect;
-pub(crate) use self::input::{Ask, Input, failed};
+pub(crate) use self::input::{Ask, Input, Offer, failed};
 use super::session::Outgoing;
+use super::terms::JobTerms;
 use super::watch::Watch;
 use super::{ServerError, Shared};
 use crate::store::{Batch, Body, CommitError, TaskResult, Write};
@@ -44,6 +49,8 @@ const BUILDS_MAX: usize = 1;
 const BUILD_TRIES: u32 = 5;
 /// Time between them.
 const BUILD_PAUSE: Duration = Duration::from_secs(1);
+/// Jobs that are read at a time when the coordinator starts.
+const JOBS_PER_READ: u32 = 1000;
 /// Watches of one job.
 const JOB_WATCHES_MAX: usize = 64;
 
@@ -74,11 +81,19 @@ enum AskKind {
 #[derive(Default)]
 struct Bodies {
     details: Vec<u8>,
-    bundle: Option<BlobRef>,
+    /// The bundle, and other blobs that the job names.
+    blobs: Vec<BlobRef>,
     first: u64,
     calls: Vec<Body>,
     results: Vec<(ppwasm_proto::fabric::LeaseId, TaskResult)>,
     next_result: usize,
+}
+
+/// A session as the core knows it.
+struct Connected {
+    outgoing: mpsc::Sender<Outgoing>,
+    /// Whose it is, once it has said hello.
+    worker: Option<WorkerId>,
 }
 
 pub(crate) struct Core {
@@ -93,11 +108,13 @@ pub(crate) struct Core {
     waiting: VecDeque<Group>,
     /// Effects of the groups that the store has.
     in_flight: VecDeque<Vec<Effect>>,
-    sessions: HashMap<SessionId, mpsc::Sender<Outgoing>>,
+    sessions: HashMap<SessionId, Connected>,
     askers: HashMap<RequestId, Asker>,
     next_request: u64,
     watches: HashMap<JobId, Vec<Arc<Watch>>>,
-    counts: HashMap<JobId, [u64; 6]>,
+    directory: Directory,
+    /// Slots that the operator gave workers.
+    slots: HashMap<WorkerId, u64>,
     builds: JoinSet<()>,
     may_build: Arc<Semaphore>,
     outbox: Outbox,
@@ -112,16 +129,7 @@ impl Core {
     ) -> Result<Self, ServerError> {
         let mut records = Vec::new();
         (shared.store).recover(&mut |record| records.push(record))?;
-        let mut counts = HashMap::<JobId, [u64; 6]>::new();
-        for record in &records {
-            match record {
-                Record::TaskEnded { job, end, .. } => {
-                    counts.entry(*job).or_default()[place(end.outcome())] += 1;
-                }
-                Record::JobRetried { job, .. } => forget_failures(&mut counts, *job),
-                _ => {}
-            }
-        }
+        let directory = read_directory(&shared, &records)?;
         let mut config = shared.config.scheduler.clone();
         config.lease_key = shared.store.lease_key();
         let mut outbox = Outbox::default();
@@ -143,12 +151,14 @@ impl Core {
             askers: HashMap::new(),
             next_request: 0,
             watches: HashMap::new(),
-            counts,
+            directory,
+            slots: HashMap::new(),
             builds: JoinSet::new(),
             may_build: Arc::new(Semaphore::new(BUILDS_MAX)),
             outbox,
         };
         core.take_step(&mut Bodies::default());
+        core.stop_failed_jobs();
         Ok(core)
     }
 
@@ -214,15 +224,8 @@ impl Core {
         let group = &mut self.open;
         let write = match record {
             Record::JobSubmitted { job, spec } => {
-                if let Some(blob) = bodies.bundle {
-                    group.writes.push(Write::Bundle {
-                        digest: blob.digest,
-                        body: Body::Blob {
-                            digest: blob.digest,
-                            size: blob.bytes,
-                        },
-                    });
-                }
+                group.writes.extend(bodies.blobs.drain(..).map(pin));
+                group.effects.push(Effect::JobSubmitted(job));
                 let details = std::mem::take(&mut bodies.details);
                 Write::JobSubmitted { job, spec, details }
             }
@@ -235,9 +238,12 @@ impl Core {
                 Write::TasksAdded { job, first, calls }
             }
             Record::TaskEnded { job, task, end } => {
-                group
-                    .effects
-                    .push(Effect::TaskEnded(job, task, end.outcome()));
+                let worker = match &end {
+                    TaskEnd::Outcome { worker, .. } => Some(worker.clone()),
+                    TaskEnd::Abandoned | TaskEnd::Quarantined => None,
+                };
+                let effect = Effect::TaskEnded(job, task, end.outcome(), worker);
+                group.effects.push(effect);
                 match &end {
                     TaskEnd::Outcome { lease, .. } => {
                         let result = bodies.result(*lease);
@@ -263,6 +269,18 @@ impl Core {
             Record::JobRetried { job, lease_floor } => {
                 group.effects.push(Effect::JobRetried(job));
                 Write::Record(Record::JobRetried { job, lease_floor })
+            }
+            Record::AttemptLost { job, .. } => {
+                group.effects.push(Effect::AttemptsLost(job, 1));
+                Write::Record(record)
+            }
+            Record::AttemptFound { job, .. } => {
+                group.effects.push(Effect::AttemptsLost(job, -1));
+                Write::Record(record)
+            }
+            Record::WorkerGone { ref worker } => {
+                group.effects.push(Effect::WorkerGone(worker.clone()));
+                Write::Record(record)
             }
             Record::JobForgotten { job } => {
                 group.effects.push(Effect::JobForgotten(job));
@@ -336,20 +354,62 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-const fn place(kind: OutcomeKind) -> usize {
-    match kind {
-        OutcomeKind::Succeeded => 0,
-        OutcomeKind::Raised => 1,
-        OutcomeKind::Trapped => 2,
-        OutcomeKind::LimitExceeded => 3,
-        OutcomeKind::Cancelled => 4,
-        OutcomeKind::Abandoned => 5,
+/// Everything that is listed, as the store and its records have it.
+fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, ServerError> {
+    let mut directory = Directory::default();
+    let mut released = HashSet::new();
+    for record in records {
+        if let Record::TasksReleased { job, .. } = record {
+            released.insert(*job);
+        }
     }
+    let mut last = 0;
+    loop {
+        let page = shared.store.jobs(last, JOBS_PER_READ)?;
+        let Some(end) = page.last() else { break };
+        last = end.number;
+        for entry in page {
+            if let Some(terms) = JobTerms::from_bytes(&entry.details) {
+                directory.add(&entry, &terms, released.contains(&entry.job));
+            }
+        }
+    }
+    for record in records {
+        match record {
+            Record::TaskEnded { job, end, .. } => {
+                if let Some(listed) = directory.job_mut(*job) {
+                    listed.kinds[place(end.outcome())] += 1;
+                }
+            }
+            Record::JobRetried { job, .. } => {
+                if let Some(listed) = directory.job_mut(*job) {
+                    listed.forget_failures();
+                }
+            }
+            Record::AttemptLost { job, .. } => {
+                if let Some(listed) = directory.job_mut(*job) {
+                    listed.lost_attempts += 1;
+                }
+            }
+            Record::AttemptFound { job, .. } => {
+                if let Some(listed) = directory.job_mut(*job) {
+                    listed.lost_attempts = listed.lost_attempts.saturating_sub(1);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(directory)
 }
 
-fn forget_failures(counts: &mut HashMap<JobId, [u64; 6]>, job: JobId) {
-    if let Some([_, failures @ ..]) = counts.get_mut(&job) {
-        failures.fill(0);
+/// Keeps a blob that a job names.
+fn pin(blob: BlobRef) -> Write {
+    Write::Bundle {
+        digest: blob.digest,
+        body: Body::Blob {
+            digest: blob.digest,
+            size: blob.bytes,
+        },
     }
 }
 

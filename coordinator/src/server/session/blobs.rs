@@ -32,7 +32,25 @@ impl<R: LinkReceiver> Reader<'_, R> {
     }
 }
 
+/// The blob of a payload that is one.
+pub(super) const fn blob_of(payload: &Payload) -> Option<BlobRef> {
+    match payload {
+        Payload::Inline(_) => None,
+        Payload::Blob(blob) => Some(*blob),
+    }
+}
+
 impl Shared {
+    /// Whether these are here. They count as new then, so that they stay until they are named.
+    pub(super) async fn has_all(self: &Arc<Self>, blobs: Vec<BlobRef>) -> bool {
+        if blobs.is_empty() {
+            return true;
+        }
+        let shared = Arc::clone(self);
+        let look = move || blobs.into_iter().all(|blob| shared.has_blob(blob));
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    }
+
     pub(super) fn put(&self, blob: BlobRef, bytes: &[u8]) -> Result<(), ErrorCode> {
         if bytes.len() as u64 > BLOB_BYTES_MAX {
             return Err(ErrorCode::TooLarge);
@@ -50,13 +68,6 @@ impl Shared {
                 true => ErrorCode::NoSpace,
                 false => ErrorCode::Internal,
             })
-    }
-
-    pub(super) fn has(&self, payload: &Payload) -> bool {
-        match payload {
-            Payload::Inline(_) => true,
-            Payload::Blob(blob) => self.has_blob(*blob),
-        }
     }
 
     /// Whether a blob is here; it counts as new then, so that it stays until it is named.

@@ -6,6 +6,7 @@ use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
 use ppwasm_proto::wire::{Done, ErrorCode, Message};
 
+use super::blobs::blob_of;
 use super::{CONVERSATIONS_MAX, End, Reader};
 use crate::server::core::{Ask, Input, failed};
 use crate::server::terms::JobTerms;
@@ -26,21 +27,11 @@ impl<R: LinkReceiver> Reader<'_, R> {
                         .say(failed(request, ErrorCode::InvalidValue, reason, None))
                         .await;
                 }
-                if open.stdin.is_some()
-                    || open.inputs.is_some()
-                    || open.stop_at_failure == Some(true)
-                {
-                    // Better refused than left out without a word.
-                    let reason =
-                        "standard input, inputs and stopping at a failure are not served yet";
-                    let message = failed(request, ErrorCode::InvalidValue, reason, None);
-                    return self.say(message).await;
-                }
                 let named = [Some(open.function), open.stdin, open.inputs];
-                if !named
-                    .into_iter()
-                    .flatten()
-                    .all(|blob| self.shared.has_blob(blob))
+                if !self
+                    .shared
+                    .has_all(named.into_iter().flatten().collect())
+                    .await
                 {
                     let reason = "put the bundle and other blobs first";
                     return self
@@ -63,7 +54,8 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     let message = failed(append.request, ErrorCode::WrongOrder, reason, None);
                     return self.say(message).await;
                 };
-                if !append.calls.iter().all(|call| self.shared.has(call)) {
+                let named = append.calls.iter().filter_map(blob_of).collect();
+                if !self.shared.has_all(named).await {
                     let reason = "put the blobs first";
                     let message = failed(append.request, ErrorCode::NotFound, reason, None);
                     return self.say(message).await;
@@ -86,6 +78,11 @@ impl<R: LinkReceiver> Reader<'_, R> {
             Message::ForgetJob(ask) => (ask.request, Ask::Forget { job: ask.job }),
             Message::WatchJob(ask) => {
                 self.watches.retain(|_, (_, task)| !task.is_finished());
+                if self.watches.contains_key(&ask.request) {
+                    let reason = "another watch has this request's number";
+                    let message = failed(ask.request, ErrorCode::Conflict, reason, None);
+                    return self.say(message).await;
+                }
                 if self.watches.len() >= CONVERSATIONS_MAX {
                     let reason = "too many watches";
                     let message = failed(ask.request, ErrorCode::Busy, reason, Some(1000));
@@ -101,7 +98,9 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 );
                 // Nothing is sent before the core has said that the job is the client's.
                 let entry = self.shared.store.job(&ask.job);
-                let is_theirs = entry.is_ok_and(|e| e.is_some_and(|e| e.spec.owner == client));
+                let sees_all = self.is_operator();
+                let is_theirs =
+                    entry.is_ok_and(|e| e.is_some_and(|e| sees_all || e.spec.owner == client));
                 if !is_theirs {
                     let reason = "there is no such job";
                     let message = failed(ask.request, ErrorCode::NotFound, reason, None);
@@ -131,12 +130,15 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 let request = ask.request;
                 return self.say(Done { request }.into()).await;
             }
-            other => {
-                let reason = format!("{} is not served yet", other.name());
-                return self
-                    .say(failed(0, ErrorCode::UnknownMessage, &reason, None))
-                    .await;
+            Message::DrainWorker(ask) if self.is_operator() => {
+                let (worker, drain) = (ask.worker, ask.drain);
+                (ask.request, Ask::Drain { worker, drain })
             }
+            Message::DrainWorker(ask) => return self.deny(ask.request, "drain a worker").await,
+            Message::SetWorkerSlots(ask) if !self.is_operator() => {
+                return self.deny(ask.request, "set a worker's slots").await;
+            }
+            query => return self.ask(client, query).await,
         };
         self.tell(Input::Client {
             session: self.session,

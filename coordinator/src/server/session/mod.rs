@@ -3,6 +3,7 @@
 mod blobs;
 mod client;
 mod identity;
+mod queries;
 mod read;
 mod write;
 

@@ -6,8 +6,9 @@ use ppwasm_link::{Closed, Incoming, LinkReceiver, Peer};
 use ppwasm_proto::wire::{CloseCode, Introduction, Message, Pong, Refused};
 use ppwasm_scheduler::Hello;
 
+use super::blobs::blob_of;
 use super::{End, HELLO_TIME, RESULTS_MAX, Reader};
-use crate::server::core::Input;
+use crate::server::core::{Input, Offer};
 
 impl<R: LinkReceiver> Reader<'_, R> {
     pub(super) async fn run(&mut self) -> End {
@@ -64,11 +65,12 @@ impl<R: LinkReceiver> Reader<'_, R> {
         };
         match self.peer.clone() {
             Peer::Worker(worker) => {
-                let offer = match Introduction::of_worker(hello) {
+                let (offer, build) = match Introduction::of_worker(hello) {
                     Ok(Introduction {
                         worker: Some(offer),
+                        build,
                         ..
-                    }) => offer,
+                    }) => (offer, build),
                     Ok(_) => return Err(End::Lost),
                     Err(error) => return Err(self.refuse(error.to_refused()).await),
                 };
@@ -83,8 +85,19 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     held: offer.held.into_vec(),
                     images: offer.functions.into_vec(),
                 };
+                let offer = Box::new(Offer {
+                    target: offer.target,
+                    cpu_profile: offer.cpu_profile,
+                    label: offer.label,
+                    build,
+                });
                 let (session, hello) = (self.session, Box::new(hello));
-                self.tell(Input::Joined { session, hello }).await
+                let joined = Input::Joined {
+                    session,
+                    hello,
+                    offer,
+                };
+                self.tell(joined).await
             }
             _ => match Introduction::of_client(hello) {
                 Ok(_) => {
@@ -122,12 +135,13 @@ impl<R: LinkReceiver> Reader<'_, R> {
             }
             Message::Ended(ended) => {
                 // A blob that is not here would make the batch that names it fail.
-                for result in &ended.results {
-                    let payloads = [Some(&result.outcome), result.stdout.as_ref()];
-                    let payloads = payloads.into_iter().chain([result.stderr.as_ref()]);
-                    if !payloads.flatten().all(|payload| self.shared.has(payload)) {
-                        return Err(End::Close(CloseCode::WrongMessage, "a blob is missing"));
-                    }
+                let payloads = ended.results.iter().flat_map(|result| {
+                    let output = [result.stdout.as_ref(), result.stderr.as_ref()];
+                    output.into_iter().flatten().chain([&result.outcome])
+                });
+                let named = payloads.filter_map(blob_of).collect();
+                if !self.shared.has_all(named).await {
+                    return Err(End::Close(CloseCode::WrongMessage, "a blob is missing"));
                 }
             }
             _ => {}

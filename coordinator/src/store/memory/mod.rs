@@ -170,6 +170,12 @@ impl Store for MemoryStore {
         Ok(calls.iter().skip(first).take(count).cloned().collect())
     }
 
+    fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError> {
+        let tables = self.tables();
+        let ended = tables.find(job).into_iter().flat_map(|job| &job.outcomes);
+        Ok(ended.map(|(_, (_, ended))| ended.result.run_time_us).sum())
+    }
+
     fn outcomes(
         &self,
         job: &JobId,

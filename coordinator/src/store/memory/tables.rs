@@ -455,7 +455,13 @@ impl Tables {
         if !is_right {
             return Err(Refusal::BundleDiffers(digest));
         }
-        if self.bundles.contains_key(&digest) {
+        if let Some(bundle) = self.bundles.get_mut(&digest) {
+            let used_ms = std::mem::replace(&mut bundle.used_ms, at_ms);
+            undo.push(Box::new(move |tables| {
+                if let Some(bundle) = tables.bundles.get_mut(&digest) {
+                    bundle.used_ms = used_ms;
+                }
+            }));
             return Ok(Answer::Known);
         }
         self.hold(std::slice::from_ref(&body), blobs, undo)?;

@@ -325,6 +325,10 @@ impl Store for SqliteStore {
             .with(|db| read::outcomes(db, job, first, limit, bytes_max))
     }
 
+    fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError> {
+        self.readers.with(|db| read::run_time_us(db, job))
+    }
+
     fn bundle(&self, digest: &Digest) -> Result<Option<Body>, ReadError> {
         self.readers.with(|db| read::bundle(db, digest))
     }

@@ -212,6 +212,16 @@ pub(super) fn calls_of(
     Ok(bodies)
 }
 
+pub(super) fn run_time_us(db: &Connection, job: &JobId) -> Result<u64, ReadError> {
+    let Some(state) = super::apply::find_state(db, job)? else {
+        return Ok(0);
+    };
+    let sum = "SELECT coalesce(sum(run_time_us), 0) FROM outcome WHERE key BETWEEN ? AND ?";
+    let keys = [key(state.number, 0), key(state.number, u32::MAX.into())];
+    let sum: i64 = db.prepare_cached(sum)?.query_row(keys, |row| row.get(0))?;
+    Ok(sum.max(0).cast_unsigned())
+}
+
 pub(super) fn outcomes(
     db: &Connection,
     job: &JobId,

@@ -289,8 +289,10 @@ impl<'a> Apply<'a> {
                    VALUES (?, 0, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
         let columns = params![digest.as_bytes(), self.at_ms, body_sum, sum, packed];
         let answer = self.put(put, columns)?;
-        if answer == Answer::Done {
-            self.hold(body)?;
+        match answer {
+            Answer::Done => self.hold(body)?,
+            // It counts as new again: somebody is about to name it.
+            _ => drop(change_bundle(self.db, digest, 0, self.at_ms)?),
         }
         Ok(answer)
     }

@@ -1,0 +1,259 @@
+//! What is listed of jobs and workers: everything that people ask for and the scheduler has no use for.
+//!
+//! Changed only by what is durable. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ppwasm_proto::fabric::{ClientName, OutcomeKind, WorkerId};
+use ppwasm_proto::wire::{BlobRef, LABEL_BYTES_MAX, NAME_BYTES_MAX, Text};
+use ppwasm_proto::{Digest, JobId};
+use ppwasm_scheduler::{JobEnd, Timestamp};
+
+use crate::server::terms::JobTerms;
+use crate::store::JobEntry;
+
+/// Tasks by how they ended: succeeded, raised, trapped, limit exceeded, cancelled, abandoned.
+pub(super) type Kinds = [u64; 6];
+
+/// The place of a kind of outcome in [`Kinds`].
+pub(super) const fn place(kind: OutcomeKind) -> usize {
+    match kind {
+        OutcomeKind::Succeeded => 0,
+        OutcomeKind::Raised => 1,
+        OutcomeKind::Trapped => 2,
+        OutcomeKind::LimitExceeded => 3,
+        OutcomeKind::Cancelled => 4,
+        OutcomeKind::Abandoned => 5,
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub number: u64,
+    pub owner: ClientName,
+    pub name: Text<NAME_BYTES_MAX>,
+    pub function: BlobRef,
+    /// Standard input and input tree: to be kept while it is there.
+    pub pinned: Vec<BlobRef>,
+    pub stops_at_failure: bool,
+    pub keep_for_s: Option<u64>,
+    pub submitted_ms: u64,
+    /// Its first grant, when that is known: not of one that ran before a restart.
+    pub first_grant_ms: Option<u64>,
+    pub ran_before: bool,
+    pub end: Option<(JobEnd, u64)>,
+    pub kinds: Kinds,
+    pub lost_attempts: u64,
+}
+
+impl Listed {
+    /// What failed will run again.
+    pub(super) const fn forget_failures(&mut self) {
+        let succeeded = self.kinds[0];
+        self.kinds = [succeeded, 0, 0, 0, 0, 0];
+    }
+
+    pub(super) const fn failures(&self) -> u64 {
+        let [_, raised, trapped, limit, cancelled, abandoned] = self.kinds;
+        raised + trapped + limit + cancelled + abandoned
+    }
+}
+
+/// Numbers of jobs.
+#[derive(Debug, Default)]
+struct Numbers {
+    all: BTreeSet<u64>,
+    live: BTreeSet<u64>,
+}
+
+/// What is listed.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    jobs: HashMap<JobId, Listed>,
+    ids: BTreeMap<u64, JobId>,
+    everybodys: Numbers,
+    by_owner: HashMap<ClientName, Numbers>,
+    /// By function: its blob, and how many jobs of whom use it.
+    functions: BTreeMap<Digest, (BlobRef, BTreeMap<ClientName, u64>)>,
+    workers: HashMap<WorkerId, Seen>,
+}
+
+/// A worker that was here since the coordinator started.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub target: Text<LABEL_BYTES_MAX>,
+    pub cpu_profile: Text<LABEL_BYTES_MAX>,
+    pub label: Option<Text<LABEL_BYTES_MAX>>,
+    pub build: Text<LABEL_BYTES_MAX>,
+    pub last_message: Timestamp,
+    pub tasks_ended: u64,
+}
+
+impl Directory {
+    // Jobs.
+
+    /// A job as the store has it.
+    pub(super) fn add(&mut self, entry: &JobEntry, terms: &JobTerms, ran_before: bool) {
+        let open = &terms.open;
+        let pinned = [open.stdin, open.inputs].into_iter().flatten().collect();
+        let listed = Listed {
+            number: entry.number,
+            owner: entry.spec.owner.clone(),
+            name: open.name.clone(),
+            function: open.function,
+            pinned,
+            stops_at_failure: open.stop_at_failure == Some(true),
+            keep_for_s: open.keep_for_s,
+            submitted_ms: entry.submitted_ms,
+            first_grant_ms: None,
+            ran_before,
+            end: entry.ended,
+            kinds: Kinds::default(),
+            lost_attempts: 0,
+        };
+        if self.jobs.contains_key(&entry.job) {
+            return;
+        }
+        let owners = self.by_owner.entry(listed.owner.clone()).or_default();
+        for numbers in [&mut self.everybodys, owners] {
+            numbers.all.insert(listed.number);
+            if listed.end.is_none() {
+                numbers.live.insert(listed.number);
+            }
+        }
+        let blob = listed.function;
+        let (_, users) =
+            (self.functions.entry(blob.digest)).or_insert_with(|| (blob, BTreeMap::new()));
+        *users.entry(listed.owner.clone()).or_default() += 1;
+        self.ids.insert(listed.number, entry.job);
+        self.jobs.insert(entry.job, listed);
+    }
+
+    pub(super) fn remove(&mut self, job: JobId) {
+        let Some(listed) = self.jobs.remove(&job) else {
+            return;
+        };
+        self.ids.remove(&listed.number);
+        self.everybodys.all.remove(&listed.number);
+        self.everybodys.live.remove(&listed.number);
+        if let Some(numbers) = self.by_owner.get_mut(&listed.owner) {
+            numbers.all.remove(&listed.number);
+            numbers.live.remove(&listed.number);
+            if numbers.all.is_empty() {
+                self.by_owner.remove(&listed.owner);
+            }
+        }
+        if let Some((_, users)) = self.functions.get_mut(&listed.function.digest) {
+            if let Some(jobs) = users.get_mut(&listed.owner) {
+                *jobs -= 1;
+                if *jobs == 0 {
+                    users.remove(&listed.owner);
+                }
+            }
+            if users.is_empty() {
+                self.functions.remove(&listed.function.digest);
+            }
+        }
+    }
+
+    pub(super) fn job(&self, job: JobId) -> Option<&Listed> {
+        self.jobs.get(&job)
+    }
+
+    pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Listed> {
+        self.jobs.get_mut(&job)
+    }
+
+    /// The job has ended, or runs again.
+    pub(super) fn set_end(&mut self, job: JobId, end: Option<(JobEnd, u64)>) {
+        let Some(listed) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        listed.end = end;
+        let number = listed.number;
+        let owners = self.by_owner.get_mut(&listed.owner);
+        for numbers in owners.into_iter().chain([&mut self.everybodys]) {
+            if end.is_some() {
+                numbers.live.remove(&number);
+            } else {
+                numbers.live.insert(number);
+            }
+        }
+    }
+
+    /// Jobs, newest first, those before `below`: of one owner, or of everybody.
+    pub(super) fn newest(
+        &self,
+        owner: Option<&ClientName>,
+        below: Option<u64>,
+        only_live: bool,
+    ) -> impl Iterator<Item = (JobId, &Listed)> {
+        let numbers = match owner {
+            Some(owner) => self.by_owner.get(owner),
+            None => Some(&self.everybodys),
+        };
+        let numbers = numbers.map(|numbers| match only_live {
+            true => &numbers.live,
+            false => &numbers.all,
+        });
+        let below = below.unwrap_or(u64::MAX);
+        let found = numbers
+            .into_iter()
+            .flat_map(move |n| n.range(..below).rev());
+        found.filter_map(|number| {
+            let job = self.ids.get(number)?;
+            Some((*job, self.jobs.get(job)?))
+        })
+    }
+
+    /// Functions by digest, those after `after`, with how many jobs of the owner, or of everybody, use them.
+    pub(super) fn functions(
+        &self,
+        owner: Option<&ClientName>,
+        after: Option<Digest>,
+    ) -> impl Iterator<Item = (BlobRef, u64)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let found = self.functions.range((from, Unbounded));
+        found.filter_map(move |(_, (blob, users))| {
+            let jobs = match owner {
+                Some(owner) => *users.get(owner)?,
+                None => users.values().sum(),
+            };
+            Some((*blob, jobs))
+        })
+    }
+
+    /// How many jobs have not ended.
+    pub(super) fn live(&self) -> u64 {
+        self.everybodys.live.len() as u64
+    }
+
+    /// Every job.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = (JobId, &Listed)> {
+        self.jobs.iter().map(|(job, listed)| (*job, listed))
+    }
+
+    // Workers.
+
+    /// A worker has said hello.
+    pub(super) fn greet(&mut self, worker: WorkerId, mut seen: Seen) {
+        if let Some(before) = self.workers.get(&worker) {
+            seen.tasks_ended = before.tasks_ended;
+        }
+        self.workers.insert(worker, seen);
+    }
+
+    pub(super) fn worker(&self, worker: &WorkerId) -> Option<&Seen> {
+        self.workers.get(worker)
+    }
+
+    pub(super) fn worker_mut(&mut self, worker: &WorkerId) -> Option<&mut Seen> {
+        self.workers.get_mut(worker)
+    }
+
+    pub(super) fn forget_worker(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
+    }
+}

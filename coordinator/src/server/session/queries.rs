@@ -1,0 +1,119 @@
+//! Questions about jobs, tasks, workers and functions: the core answers, and what only the store knows is added here.
+
+use std::sync::Arc;
+
+use ppwasm_link::LinkReceiver;
+use ppwasm_proto::fabric::ClientName;
+use ppwasm_proto::wire::{ErrorCode, List, Message, NAME_BYTES_MAX, Text};
+use ppwasm_proto::{Digest, FunctionBundle};
+use tokio::sync::oneshot;
+
+use super::{End, Reader};
+use crate::server::Shared;
+use crate::server::core::{Input, failed};
+use crate::server::watch::recorded;
+use crate::store::{Body, ReadError};
+
+/// Bytes of a bundle that is read to tell its entry point; of a larger one it is not told.
+const BUNDLE_BYTES_MAX: u64 = 16 << 20;
+
+impl<R: LinkReceiver> Reader<'_, R> {
+    pub(super) async fn ask(&mut self, client: ClientName, query: Message) -> Result<(), End> {
+        let about = match &query {
+            Message::ShowJob(ask) => Some((ask.job, None)),
+            Message::ShowTask(ask) => Some((ask.job, Some(ask.task))),
+            _ => None,
+        };
+        let (answer, answered) = oneshot::channel();
+        self.tell(Input::Query {
+            client,
+            query,
+            answer,
+        })
+        .await?;
+        let Ok(answer) = answered.await else {
+            return Err(End::Lost);
+        };
+        let shared = Arc::clone(self.shared);
+        let completed = match (answer, about) {
+            (Message::JobShown(mut shown), Some((job, _))) => {
+                blocking(shown.request, move || {
+                    shown.used_us = shared.store.run_time_us(&job)?;
+                    Ok(shown.into())
+                })
+                .await
+            }
+            (Message::TaskShown(mut shown), Some((job, Some(task)))) => {
+                blocking(shown.request, move || {
+                    let ended = shared.store.outcome(&job, task)?;
+                    shown.result = ended.map(recorded);
+                    let tried = shown.result.as_ref().and_then(|result| result.attempt);
+                    let tried = tried.map_or(0, |attempt| attempt.number());
+                    shown.attempts = shown.attempts.max(tried);
+                    Ok(shown.into())
+                })
+                .await
+            }
+            (Message::Functions(mut functions), _) => {
+                blocking(functions.request, move || {
+                    let mut list = functions.functions.into_vec();
+                    for summary in &mut list {
+                        let digest = summary.function.digest;
+                        summary.image = shared.shelf.image(&digest);
+                        summary.entry = shared.entry(&digest)?;
+                    }
+                    functions.functions = List::try_from(list).unwrap_or_default();
+                    Ok(functions.into())
+                })
+                .await
+            }
+            (answer, _) => answer,
+        };
+        self.say(completed).await
+    }
+}
+
+/// Reads of the store that may take a while.
+async fn blocking(
+    request: u32,
+    read: impl FnOnce() -> Result<Message, ReadError> + Send + 'static,
+) -> Message {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(ReadError::TooSlow { .. })) => {
+            let reason = "this takes longer than a question may";
+            failed(request, ErrorCode::Busy, reason, Some(1000))
+        }
+        _ => {
+            let reason = "the store could not be read";
+            failed(request, ErrorCode::Internal, reason, Some(1000))
+        }
+    }
+}
+
+impl Shared {
+    /// The entry point of a function, as `module:name`; empty when its bundle is gone or very large.
+    fn entry(&self, function: &Digest) -> Result<Text<NAME_BYTES_MAX>, ReadError> {
+        if let Some(entry) = self.catalog.entry(function) {
+            return Ok(entry);
+        }
+        let bytes = match self.store.bundle(function)? {
+            Some(Body::Inline(bytes)) => bytes,
+            Some(Body::Blob { digest, size }) if size <= BUNDLE_BYTES_MAX => {
+                self.store.blobs().read(&digest, BUNDLE_BYTES_MAX)?
+            }
+            _ => return Ok(Text::default()),
+        };
+        // One that is no bundle has no entry; that it cannot be loaded is told elsewhere.
+        let Ok(bundle) = FunctionBundle::from_bytes(&bytes) else {
+            return Ok(Text::default());
+        };
+        let entry = bundle.entry();
+        let entry = match &entry.function {
+            Some(function) => Text::truncated(&format!("{}:{function}", entry.module)),
+            None => Text::truncated(&entry.module),
+        };
+        self.catalog.set_entry(*function, entry.clone());
+        Ok(entry)
+    }
+}
