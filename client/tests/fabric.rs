@@ -172,7 +172,7 @@ async fn a_thousand_tasks_come_back_right_once_and_in_order() {
     let client = cluster.client();
     let _worker = cluster.worker("one", 2);
     let tasks = submit(&client, JobRequest::new(id(1), &bundle("square")), 1000);
-    assert_eq!(within("the submission", tasks).await, Ok(1000));
+    assert_eq!(within("the submission", tasks).await.unwrap(), 1000);
     let mut results = client.results(id(1), Order::Task).await.unwrap();
     check_squares(&all(&mut results).await, 1000);
     let end = results.end().unwrap();
@@ -287,15 +287,17 @@ async fn the_same_job_again_is_the_same_job_and_another_one_is_refused() {
     let cluster = Cluster::new();
     let first = cluster.client();
     let request = JobRequest::new(id(1), &bundle("square"));
-    assert_eq!(submit(&first, request.clone(), 500).await, Ok(500));
+    assert_eq!(submit(&first, request.clone(), 500).await.unwrap(), 500);
     drop(first);
 
     // The client comes back for its results.
     let again = cluster.client();
     assert!(again.submit(request.clone()).await.unwrap().is_known());
     assert_eq!(
-        within("the same again", submit(&again, request, 500)).await,
-        Ok(500)
+        within("the same again", submit(&again, request, 500))
+            .await
+            .unwrap(),
+        500
     );
     let other = again.submit(JobRequest::new(id(1), &bundle("slow"))).await;
     assert!(
