@@ -112,6 +112,7 @@ async fn later_sessions_are_waited_for_beyond_the_first_ones_time() {
     let link = welcomed(&mut listener).await;
     soon(client.connected()).await.unwrap();
     let asking = tokio::spawn(async move { client.cancel(id()).await });
+    // Longer than the first session may take: the test is about time that has passed.
     tokio::time::sleep(Duration::from_millis(400)).await;
     drop(link);
     // What was not answered is asked again, in a session that comes later than the first one had to.
