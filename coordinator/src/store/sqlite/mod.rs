@@ -42,7 +42,7 @@ use super::{
 use crate::blobs::{BlobLimits, Blobs};
 use crate::faults::Faults;
 use apply::Known;
-use open::Opened;
+use open::{Lock, Opened};
 use readers::Readers;
 use writer::{Gauge, Request, Writer};
 
@@ -121,7 +121,7 @@ pub struct SqliteStore {
     requests: Option<SyncSender<Request>>,
     writer: Option<JoinHandle<()>>,
     /// Released last.
-    _lock: std::fs::File,
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for SqliteStore {

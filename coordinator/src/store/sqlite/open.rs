@@ -33,7 +33,7 @@ const LEASE_KEY_CONTEXT: &str = "ppwasm 2026-11-24 lease key of a store";
 /// A store that may be written to.
 pub(super) struct Opened {
     pub(super) db: Connection,
-    pub(super) lock: File,
+    pub(super) lock: Lock,
     pub(super) meta: Meta,
     pub(super) epoch: Epoch,
 }
@@ -106,8 +106,19 @@ fn check_sqlite(version: i32) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The lock that one process has on a store.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not by closing the file: a process that was forked meanwhile has it too, for a moment.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock that the process holds to its end, and writes down who it is.
-pub(super) fn lock(folder: &Path, holder: &str) -> Result<File, OpenError> {
+pub(super) fn lock(folder: &Path, holder: &str) -> Result<Lock, OpenError> {
     let path = folder.join(LOCK_FILE);
     let failed = |action| move |source| OpenError::io(action, &folder.join(LOCK_FILE), source);
     let mut file = File::options()
@@ -134,7 +145,7 @@ pub(super) fn lock(folder: &Path, holder: &str) -> Result<File, OpenError> {
     }
     file.set_len(0).map_err(failed("write"))?;
     writeln!(file, "{holder}").map_err(failed("write"))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Opens the file when it is a store that this program knows, or nothing yet.

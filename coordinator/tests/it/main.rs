@@ -1,0 +1,13 @@
+//! The coordinator as a service, over QUIC on loopback, with good peers and with bad ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
+
+mod identities;
+mod installation;
+mod jobs;
+mod permissions;
+mod restart;
