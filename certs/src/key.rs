@@ -1,12 +1,14 @@
 //! Ed25519 keys: the only kind.
 
 use std::fmt;
+use std::path::Path;
 
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData, SigningKey};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use webpki::ring::ED25519;
 
-use crate::error::CertError;
+use crate::error::{CertError, FileError};
+use crate::files;
 
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -68,6 +70,24 @@ impl PrivateKey {
     /// The key as PKCS #8, for a file that nobody else can read.
     pub fn to_pkcs8(&self) -> Vec<u8> {
         self.pair.serialize_der()
+    }
+
+    /// The key in a file; a new one, written there for its owner only, when there is no file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written, is open to others, or holds no such key.
+    pub fn load_or_generate(path: &Path) -> Result<Self, CertError> {
+        if let Some(bytes) = files::read(path, true)? {
+            let content = |_| {
+                let path = path.to_owned();
+                CertError::File(FileError::Content { path })
+            };
+            return Self::from_pkcs8(&bytes).map_err(content);
+        }
+        let key = Self::generate()?;
+        files::write(path, &key.to_pkcs8())?;
+        Ok(key)
     }
 
     /// Its public half.
@@ -184,6 +204,34 @@ mod tests {
             .unwrap()
             .as_bytes()
             .to_owned()
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("artifact.key");
+        let made = PrivateKey::load_or_generate(&path).unwrap();
+        let again = PrivateKey::load_or_generate(&path).unwrap();
+        assert_eq!(made.public(), again.public());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |mode| std::fs::Permissions::from_mode(mode);
+            let found = std::fs::metadata(&path).unwrap().permissions();
+            assert_eq!(found.mode() & 0o777, 0o600);
+            std::fs::set_permissions(&path, mode(0o640)).unwrap();
+            assert!(matches!(
+                PrivateKey::load_or_generate(&path),
+                Err(CertError::File(FileError::OpenToOthers { .. }))
+            ));
+            std::fs::set_permissions(&path, mode(0o600)).unwrap();
+        }
+        std::fs::write(&path, b"no key").unwrap();
+        assert!(matches!(
+            PrivateKey::load_or_generate(&path),
+            Err(CertError::File(FileError::Content { .. }))
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), b"no key", "it is left alone");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! * [`store`] keeps jobs, tasks, outcomes and identities so that nothing that was acknowledged is lost.
 //! * [`blobs`] keeps what is too large for it: bytes named by their digest.
 //! * [`server`] is what peers talk to: sessions around the scheduler.
+//! * [`artifacts`] is the guest compiled for every kind of machine, [`child`] the processes in which that is done.
 //! * [`identities`] knows who may be whom: join tokens, certificates, revocations.
 //! * [`service`] is all of it as one thing that listens on an address and keeps everything in one folder.
 //!
@@ -10,8 +11,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod artifacts;
 pub mod blobs;
+pub mod child;
 mod faults;
+mod files;
 pub mod identities;
 pub mod server;
 pub mod service;

@@ -202,6 +202,12 @@ impl Target {
         Self::new(profile, System::HERE)
     }
 
+    /// Code for the strongest profile that this machine can run, if any.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        CpuProfile::detect().map(Self::here)
+    }
+
     /// The target with this triple and CPU profile, if there is one.
     #[must_use]
     pub fn by_name(triple: &str, profile: &str) -> Option<Self> {

@@ -124,6 +124,12 @@ impl GuestFolder {
         &self.description.python
     }
 
+    /// What its base image is called where it is kept. Another version of the host may make another.
+    #[must_use]
+    pub fn base_image_name(&self) -> String {
+        format!("base-{}-{}", self.digest, crate::base::RECIPE)
+    }
+
     /// The standard library's archive, checked.
     ///
     /// # Errors

@@ -190,6 +190,28 @@ impl Image {
         &self.pages
     }
 
+    /// Whether it is the base image of this guest.
+    #[must_use]
+    pub fn is_base_of(&self, guest: Digest) -> bool {
+        self.header.kind == ImageKind::Base { guest }
+    }
+
+    /// Whether it is the image of this bundle on this base image.
+    #[must_use]
+    pub fn is_of_function(&self, base: Digest, bundle: Digest) -> bool {
+        self.header.kind == ImageKind::Function { base, bundle }
+    }
+
+    /// The digest of an image of which all but the pages is there.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not the front of an image.
+    pub fn digest_of_front(bytes: &[u8]) -> Result<Digest, ImageError> {
+        let (_, digest, _) = read_front(bytes)?;
+        Ok(digest)
+    }
+
     /// The image but for its pages.
     #[cfg(feature = "compile")]
     pub(crate) fn front(&self) -> Vec<u8> {

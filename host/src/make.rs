@@ -118,7 +118,7 @@ impl Local {
         let name = artifact::name(engine, target, guest, base);
         let (module, _) = artifacts.load(engine, &name, || {
             let guest = Guest::of_folder(&self.folder, self.folder.read_library()?);
-            let name = image_name(guest.digest());
+            let name = image_name(&self.folder);
             let image = base_image(
                 &self.folder,
                 &guest,
@@ -143,11 +143,11 @@ struct Prefetched {
 impl Prefetched {
     /// Loads the artifact that belongs to the base image in the cache, if both are there. It can be done while the
     /// guest's library is read.
-    fn find(guest: Digest, target: Target, cache: &Cache) -> Option<Self> {
-        let front = cache.read_front(&image_name(guest)).ok()??;
+    fn find(folder: &GuestFolder, target: Target, cache: &Cache) -> Option<Self> {
+        let front = cache.read_front(&image_name(folder)).ok()??;
         let digest = Front::from_bytes(&front).ok()?.digest;
         let engine = new_engine(target, Allocation::OnDemand, Effort::Full).ok()?;
-        let name = artifact::name(&engine, target, guest, digest);
+        let name = artifact::name(&engine, target, folder.digest(), digest);
         let module = Artifacts { cache, target }.find(&engine, &name)?;
         Some(Self {
             engine,
@@ -172,7 +172,7 @@ pub(crate) fn open(
     let target = Target::here(profile);
     let (library, prefetched) = std::thread::scope(|scope| {
         let library = scope.spawn(|| folder.read_library());
-        let prefetched = Prefetched::find(folder.digest(), target, &cache);
+        let prefetched = Prefetched::find(&folder, target, &cache);
         match library.join() {
             Ok(library) => (library, prefetched),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -190,7 +190,7 @@ fn open_with(
     progress: Progress<'_>,
 ) -> Result<(Base, Option<CacheError>), HostError> {
     let guest = Guest::of_folder(&folder, library);
-    let image_name = image_name(guest.digest());
+    let image_name = image_name(&folder);
     // A header that cannot be read, or is another version's, is as good as none.
     let front = cache.read_front(&image_name).ok().flatten();
     let usable = front.as_deref().and_then(|front| {
@@ -237,8 +237,8 @@ fn open_with(
     Ok((base, trouble))
 }
 
-fn image_name(guest: Digest) -> String {
-    format!("images/base-{guest}-{}", crate::base::RECIPE)
+fn image_name(folder: &GuestFolder) -> String {
+    format!("images/{}", folder.base_image_name())
 }
 
 /// The base image out of the cache, or made and put there.

@@ -10,6 +10,8 @@ pub mod agent;
 mod driver;
 mod membership;
 mod messages;
+mod provision;
 
 pub use driver::{Handle, OutputHook, Prepared, Renewer, Worker, WorkerConfig, WorkerEnd};
 pub use membership::{Membership, MembershipError, MembershipRenewer};
+pub use provision::{ProvisionError, Provisioning, Wanted, provision};

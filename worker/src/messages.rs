@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ppwasm_host::TimeSource;
-use ppwasm_proto::fabric::{Claim, OutcomeKind};
+use ppwasm_host::{Host, Target, TimeSource, engine_digest};
+use ppwasm_proto::fabric::{Claim, Incarnation, OutcomeKind};
 use ppwasm_proto::wire::{self, GrantGroup, GrantedTask, List, Message, Ranged, Text};
-use ppwasm_proto::{Call, Outcome, TaskIdentity, Value};
+use ppwasm_proto::{Call, Digest, Outcome, TaskIdentity, Value};
 
 use crate::agent;
 
@@ -118,8 +118,53 @@ pub(crate) fn to_wire(message: agent::Message) -> Vec<Message> {
     }
 }
 
+/// What a worker's guest is, for the hello.
+pub(crate) struct Offer {
+    pub target: Target,
+    /// The guest that it has; `None` for one that wants what it takes to run one.
+    pub guest: Option<Digest>,
+}
+
+impl Offer {
+    pub(crate) fn of(host: &Host) -> Self {
+        Self {
+            target: host.target(),
+            guest: Some(host.guest_digest()),
+        }
+    }
+
+    /// The offer of a worker with nothing but this.
+    pub(crate) fn to_wire(&self) -> wire::WorkerOffer {
+        wire::WorkerOffer {
+            target: Text::truncated(&self.target.triple()),
+            cpu_profile: Text::truncated(self.target.profile().name()),
+            slots: 1,
+            label: None,
+            guests: List::chunks_of(self.guest).next().unwrap_or_default(),
+            functions: List::new(),
+            incarnation: Incarnation(0),
+            credit: 0,
+            held: List::new(),
+            is_draining: None,
+            memory_bytes: None,
+            engine: Some(engine_digest(self.target)),
+            wants_guest: self.guest.is_none().then_some(true),
+        }
+    }
+
+    pub(crate) fn hello(offer: wire::WorkerOffer) -> Message {
+        let hello = wire::Hello {
+            minor_min: wire::MINOR_MIN,
+            minor_max: wire::MINOR,
+            build: Text::truncated(concat!("ppwasm ", env!("CARGO_PKG_VERSION"))),
+            worker: Some(offer),
+        };
+        hello.into()
+    }
+}
+
 /// The hello of the agent, with what it does not know.
-pub(crate) fn hello(message: agent::Message, label: &str, profile: &str) -> Option<Message> {
+pub(crate) fn hello(message: agent::Message, label: &str, offer: &Offer) -> Option<Message> {
     let agent::Message::Hello {
         incarnation,
         slots,
@@ -131,27 +176,17 @@ pub(crate) fn hello(message: agent::Message, label: &str, profile: &str) -> Opti
     else {
         return None;
     };
-    let hello = wire::Hello {
-        minor_min: wire::MINOR_MIN,
-        minor_max: wire::MINOR,
-        build: Text::truncated(concat!("ppwasm ", env!("CARGO_PKG_VERSION"))),
-        worker: Some(wire::WorkerOffer {
-            target: Text::truncated(std::env::consts::ARCH),
-            cpu_profile: Text::truncated(profile),
-            slots: slots.into(),
-            label: Some(Text::truncated(label)),
-            guests: List::new(),
-            functions: List::try_from(images).unwrap_or_default(),
-            incarnation,
-            credit: credit.into(),
-            held: List::try_from(held).unwrap_or_default(),
-            is_draining: is_draining.then_some(true),
-            memory_bytes: None,
-            engine: None,
-            wants_guest: None,
-        }),
+    let offer = wire::WorkerOffer {
+        slots: slots.into(),
+        label: Some(Text::truncated(label)),
+        functions: List::try_from(images).unwrap_or_default(),
+        incarnation,
+        credit: credit.into(),
+        held: List::try_from(held).unwrap_or_default(),
+        is_draining: is_draining.then_some(true),
+        ..offer.to_wire()
     };
-    Some(hello.into())
+    Some(Offer::hello(offer))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod manual;
 mod submit;
 mod worker;
 
+use std::ffi::OsString;
+
 use clap::builder::styling::Styles;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -22,6 +24,9 @@ pub(crate) use doctor::Doctor;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
 pub(crate) use worker::{Worker, WorkerStart};
+
+/// The command that coordinators start this program with.
+pub(crate) const CHILD_COMMAND: &str = "internal-child";
 
 /// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -54,6 +59,12 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Print the completion script for a shell
     Completions(Completions),
+    /// Work for a coordinator that started this process
+    #[command(name = CHILD_COMMAND, hide = true)]
+    Child {
+        /// What to do, and with what
+        work: Vec<OsString>,
+    },
     /// Print the manual page, or write one for each command
     Man(Man),
 }

@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ppwasm_certs::Role;
-use ppwasm_coordinator::server::HostImages;
-use ppwasm_coordinator::service::{Coordinator, CoordinatorConfig};
-use ppwasm_host::Host;
+use ppwasm_coordinator::child::{ChildProgram, Confinement, confinement};
+use ppwasm_coordinator::service::{Builders, Coordinator, CoordinatorConfig};
+use ppwasm_host::GuestFolder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
@@ -47,10 +46,15 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
     let mut config = CoordinatorConfig::new(&folder);
     config.listen = args.listen;
     config.trust_domain = args.trust_domain.clone();
-    let host = Host::builder().slots(1).build();
-    let images = Arc::new(HostImages::new(Arc::new(
-        host.machine("could not start a sandbox")?,
-    )));
+    let builders = Builders::Children {
+        program: ChildProgram::this([args::CHILD_COMMAND]),
+        guest: GuestFolder::find().machine("could not start")?,
+    };
+    if confinement() != Confinement::Full {
+        visible::note(
+            "ppwasm: this kernel has no or an older Landlock: processes that load functions keep this user's rights to files or network",
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("ppwasm-coordinator")
@@ -58,7 +62,7 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
         .machine("could not start threads")?;
     let mut signals = signals()?;
     let ended = runtime.block_on(async {
-        let coordinator = Coordinator::start(config, images)
+        let coordinator = Coordinator::start(config, builders)
             .await
             .machine("could not start")?;
         greet(&coordinator, &folder).await?;

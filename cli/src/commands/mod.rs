@@ -8,9 +8,13 @@ mod manual;
 mod submit;
 mod worker;
 
+use std::ffi::OsString;
+
+use ppwasm_coordinator::child::Work;
+
 use crate::args::Command;
 use crate::exit_code::ExitCode;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// Carries out a command.
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
@@ -21,7 +25,15 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Worker(args) => worker::worker(&args),
         Command::Config(args) => config::config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Child { work } => child(&work),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
     }
+}
+
+/// Does what a coordinator started this process for, and ends it: its answer is on standard output.
+fn child(arguments: &[OsString]) -> Result<ExitCode> {
+    let work = Work::from_arguments(arguments)
+        .ok_or_else(|| Failure::usage("this command is the coordinator's own"))?;
+    std::process::exit(ppwasm_coordinator::child::run(&work).into());
 }

@@ -14,6 +14,7 @@ mod json;
 mod limits;
 mod machine;
 mod modules;
+mod provision;
 mod results;
 mod schema;
 mod scripts;

@@ -28,7 +28,7 @@ pub struct Collected {
 }
 
 impl Blobs {
-    /// Removes blobs for which `named` says false and uploads, both only when they have not been touched for
+    /// Removes blobs that are not pinned and for which `named` says false, and uploads, both only when they have not been touched for
     /// `age`; visits the folders from `cursor` on and stops after one in which `removals` have come together.
     ///
     /// Nobody may begin to name an old blob meanwhile without [`Blobs::renew`]ing it: the caller sees to that by
@@ -67,6 +67,7 @@ impl Blobs {
                     };
                     let path = file.path();
                     if let Some(bytes) = older(&path, now, age)?
+                        && !self.pinned().contains_key(&digest)
                         && !named(&digest)?
                     {
                         self.remove(&path)?;

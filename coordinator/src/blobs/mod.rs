@@ -17,11 +17,12 @@ mod error;
 mod read;
 mod upload;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ppwasm_proto::Digest;
@@ -68,6 +69,8 @@ struct Shared {
     durable: bool,
     /// How many want nothing to be removed at the moment.
     keepers: AtomicUsize,
+    /// Blobs that are handed out, and how often each is pinned.
+    pinned: Mutex<HashMap<Digest, usize>>,
     /// Bytes free on the file system, asked of the system unless a test says otherwise.
     free: fn(&Path) -> io::Result<u64>,
     faults: Faults,
@@ -82,6 +85,25 @@ pub struct KeepAll {
 impl Drop for KeepAll {
     fn drop(&mut self) {
         self.blobs.shared.keepers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// While it lives one blob is not removed, whether anybody names it or not.
+#[derive(Debug)]
+pub struct Pinned {
+    blobs: Blobs,
+    digest: Digest,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let mut pinned = self.blobs.pinned();
+        if let Some(times) = pinned.get_mut(&self.digest) {
+            *times -= 1;
+            if *times == 0 {
+                pinned.remove(&self.digest);
+            }
+        }
     }
 }
 
@@ -117,6 +139,7 @@ impl Blobs {
                 limits,
                 durable,
                 keepers: AtomicUsize::new(0),
+                pinned: Mutex::default(),
                 free,
                 faults,
             }),
@@ -217,6 +240,21 @@ impl Blobs {
         KeepAll {
             blobs: self.clone(),
         }
+    }
+
+    /// Keeps a blob until what is returned is dropped. One that is old already is [`Blobs::renew`]ed first: it might be
+    /// going at this moment.
+    pub fn pin(&self, digest: Digest) -> Pinned {
+        *self.pinned().entry(digest).or_default() += 1;
+        Pinned {
+            blobs: self.clone(),
+            digest,
+        }
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
+        let pinned = self.shared.pinned.lock();
+        pinned.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a folder whose parent may be missing too, so that it survives a loss of power.

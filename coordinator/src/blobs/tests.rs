@@ -346,3 +346,21 @@ fn only_old_blobs_that_nobody_names_are_removed() {
         assert_eq!(here, index < 20 || index == 30, "{index}");
     }
 }
+
+#[test]
+fn a_pinned_blob_stays_until_nobody_pins_it() {
+    let (_folder, blobs) = any();
+    let digest = blobs.put(b"handed out").unwrap();
+    let nobody = |_: &Digest| Ok::<_, BlobError>(false);
+    let later = SystemTime::now() + 2 * HOUR;
+    let removed = || {
+        let done = blobs.collect(&mut Cursor::default(), later, HOUR, u64::MAX, nobody);
+        done.unwrap().blobs
+    };
+    let (first, second) = (blobs.pin(digest), blobs.pin(digest));
+    assert_eq!(removed(), 0);
+    drop(first);
+    assert_eq!(removed(), 0, "it is pinned twice");
+    drop(second);
+    assert_eq!(removed(), 1);
+}

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use ppwasm_host::{Host, LoadError};
+use ppwasm_host::Host;
 use ppwasm_proto::wire::{BlobRef, encode_outcome};
-use ppwasm_proto::{Digest, Exception, FunctionBundle, Limits, Outcome};
+use ppwasm_proto::{Digest, FunctionBundle, Outcome};
 
+use crate::blobs::Pinned;
+use crate::child::{load_outcome, not_a_bundle};
 use crate::store::{Body, Store};
 
 /// Bytes of a bundle that is built.
@@ -25,7 +27,18 @@ pub trait ImageBuilder: Send + Sync + 'static {
     /// # Errors
     ///
     /// The function cannot be loaded, or nothing can be built at the moment.
-    fn build(&self, bundle: &[u8]) -> Result<Vec<u8>, BuildError>;
+    fn build(&self, bundle: &[u8]) -> Result<BuiltImage, BuildError>;
+}
+
+/// A function image, and what loading the function wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// The image.
+    pub image: Vec<u8>,
+    /// What was written to standard output.
+    pub stdout: Vec<u8>,
+    /// What was written to standard error.
+    pub stderr: Vec<u8>,
 }
 
 /// Why there is no image.
@@ -55,33 +68,44 @@ impl ImageBuilder for HostImages {
         self.0.guest_digest()
     }
 
-    fn build(&self, bundle: &[u8]) -> Result<Vec<u8>, BuildError> {
+    fn build(&self, bundle: &[u8]) -> Result<BuiltImage, BuildError> {
         let function = |outcome| BuildError::Function(Box::new(outcome));
-        let bundle = FunctionBundle::from_bytes(bundle).map_err(|error| {
-            function(Outcome::Raised(Exception {
-                type_name: "ValueError".into(),
-                message: format!("not a function bundle: {error}"),
-                ..Exception::default()
-            }))
-        })?;
+        let bundle =
+            FunctionBundle::from_bytes(bundle).map_err(|error| function(not_a_bundle(&error)))?;
         match self.0.load(&bundle) {
-            Ok(loaded) => Ok(loaded.image().to_bytes()),
-            Err(LoadError::Raised(exception)) => Err(function(Outcome::Raised(exception))),
-            Err(LoadError::Trapped(cause)) => Err(function(Outcome::Trapped { cause })),
-            Err(LoadError::LimitExceeded { limit }) => {
-                let allowed = Limits::default().allowed(limit);
-                Err(function(Outcome::LimitExceeded { limit, allowed }))
+            Ok(loaded) => {
+                let output = loaded.load_output();
+                Ok(BuiltImage {
+                    image: loaded.image().to_bytes(),
+                    stdout: output.stdout.clone(),
+                    stderr: output.stderr.clone(),
+                })
             }
-            Err(error) => Err(BuildError::Builder(Box::new(error))),
+            Err(error) => match load_outcome(error) {
+                Ok(outcome) => Err(function(outcome)),
+                Err(error) => Err(BuildError::Builder(Box::new(error))),
+            },
         }
     }
 }
 
 /// What came of building.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Shelved {
-    Image(BlobRef),
+    Image {
+        blob: BlobRef,
+        output: Arc<LoadOutput>,
+        /// It is handed out for as long as it is on the shelf.
+        _pinned: Pinned,
+    },
     Failure(Arc<[u8]>),
+}
+
+/// What loading a function wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LoadOutput {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 /// The images that there are.
@@ -108,7 +132,15 @@ impl Shelf {
 
     pub(crate) fn image(&self, function: &Digest) -> Option<BlobRef> {
         match self.shelved().get(function) {
-            Some(Shelved::Image(image)) => Some(*image),
+            Some(Shelved::Image { blob, .. }) => Some(*blob),
+            _ => None,
+        }
+    }
+
+    /// What loading the function wrote, when there is an image of it.
+    pub(crate) fn output(&self, function: &Digest) -> Option<Arc<LoadOutput>> {
+        match self.shelved().get(function) {
+            Some(Shelved::Image { output, .. }) => Some(Arc::clone(output)),
             _ => None,
         }
     }
@@ -148,10 +180,20 @@ impl Shelf {
             None => return Err(builder("the bundle is missing".into())),
         };
         let (shelved, size) = match self.builder.build(&bytes) {
-            Ok(image) => {
-                let blob = BlobRef::of(&image);
-                store.blobs().put(&image).map_err(|e| builder(e.into()))?;
-                (Shelved::Image(blob), Some(blob.bytes))
+            Ok(built) => {
+                let blob = BlobRef::of(&built.image);
+                let blobs = store.blobs();
+                blobs.put(&built.image).map_err(|e| builder(e.into()))?;
+                let output = LoadOutput {
+                    stdout: built.stdout,
+                    stderr: built.stderr,
+                };
+                let shelved = Shelved::Image {
+                    blob,
+                    output: Arc::new(output),
+                    _pinned: blobs.pin(blob.digest),
+                };
+                (shelved, Some(blob.bytes))
             }
             Err(BuildError::Function(outcome)) => {
                 (Shelved::Failure(encode_outcome(&outcome).into()), None)

@@ -25,8 +25,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use self::core::{Core, INPUTS_MAX, Input};
 use self::images::Shelf;
 use self::terms::Catalog;
-pub use images::{BuildError, HostImages, ImageBuilder};
+pub use images::{BuildError, BuiltImage, HostImages, ImageBuilder};
 
+use crate::artifacts::Artifacts;
 use crate::identities::Identities;
 use crate::store::{CommitError, ReadError, Store};
 
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub catalog: Catalog,
     /// Absent where peers are known by construction.
     pub identities: Option<Arc<Identities>>,
+    /// Absent where workers bring the guest themselves.
+    pub artifacts: Option<Arc<Artifacts>>,
 }
 
 /// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
@@ -103,10 +106,11 @@ impl Server {
         images: Arc<dyn ImageBuilder>,
         config: ServerConfig,
     ) -> Result<Self, ServerError> {
-        Self::start_with(store, images, config, None)
+        Self::start_with(store, images, config, None, None)
     }
 
-    /// As [`Server::start`], and it answers what is asked about tokens, certificates and revocations.
+    /// As [`Server::start`], and it answers what is asked about tokens, certificates and revocations, and gives workers
+    /// the guest compiled for them.
     ///
     /// # Errors
     ///
@@ -120,6 +124,7 @@ impl Server {
         images: Arc<dyn ImageBuilder>,
         config: ServerConfig,
         identities: Option<Arc<Identities>>,
+        artifacts: Option<Arc<Artifacts>>,
     ) -> Result<Self, ServerError> {
         let (inputs, arriving) = mpsc::channel(INPUTS_MAX);
         let (stop, stopping) = signal::channel(false);
@@ -130,6 +135,7 @@ impl Server {
             shelf: Shelf::new(images),
             catalog: Catalog::default(),
             identities,
+            artifacts,
         });
         let core = Core::restore(Arc::clone(&shared), arriving, stopping)?;
         Ok(Self {

@@ -46,6 +46,10 @@ pub(crate) struct WatchEnd {
     pub state: JobState,
     pub counts: TaskCounts,
     pub load_failure: Option<Payload>,
+    /// What loading the function wrote.
+    pub load_stdout: Option<Payload>,
+    /// The same, to standard error.
+    pub load_stderr: Option<Payload>,
 }
 
 impl Watch {
@@ -165,8 +169,8 @@ impl WatchSender {
                     counts: end.counts,
                     is_last: true,
                     load_failure: end.load_failure,
-                    load_stdout: None,
-                    load_stderr: None,
+                    load_stdout: end.load_stdout,
+                    load_stderr: end.load_stderr,
                 };
                 let _ = self.messages.send(message.into()).await;
                 return Ok(());

@@ -65,6 +65,12 @@ pub enum StartError {
     /// The server does not start from what is in the store.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// There is no guest to compile.
+    #[error(transparent)]
+    Guest(#[from] ppwasm_host::HostError),
+    /// The guest could not be compiled for this machine.
+    #[error("could not prepare the guest")]
+    Artifacts(#[from] crate::artifacts::ArtifactsError),
     /// There are no random bytes.
     #[error("cannot get random bytes")]
     Random,

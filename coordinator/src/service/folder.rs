@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use ppwasm_certs::{Authority, CertError, Credentials, Role, UnixTime};
+use ppwasm_certs::{Authority, CertError, Credentials, PrivateKey, Role, UnixTime};
 use ppwasm_proto::wire::OPERATOR;
 
 use super::{CoordinatorConfig, DEFAULT_TRUST_DOMAIN, OWN_NAME, StartError, make_private_folder};
@@ -19,6 +19,8 @@ pub const STORE_FOLDER: &str = "store";
 pub const AUTHORITY_FOLDER: &str = "authority";
 /// The key that signs artifacts.
 pub const ARTIFACT_KEY_FILE: &str = "artifact.key";
+/// What was compiled, and for whom.
+pub const ARTIFACTS_FOLDER: &str = "artifacts";
 /// The coordinator's own credentials.
 pub const COORDINATOR_FILE: &str = "coordinator.credentials";
 /// The operator's.
@@ -32,6 +34,7 @@ const ADDRESS_BYTES_MAX: usize = 128;
 pub(super) struct Opened {
     pub store: Arc<dyn Store>,
     pub identities: Arc<Identities>,
+    pub artifact_key: PrivateKey,
     pub own: Credentials,
     pub operator: Credentials,
     pub is_new: bool,
@@ -56,10 +59,11 @@ pub(super) async fn open(config: &CoordinatorConfig) -> Result<Opened, StartErro
 
     let now = now(config);
     let authority = open_authority(config, is_new_store, now)?;
+    let artifact_key = PrivateKey::load_or_generate(&folder.join(ARTIFACT_KEY_FILE))?;
     let identities = Identities::open(
         authority,
         Arc::clone(&store),
-        None,
+        Some(*artifact_key.public()),
         Arc::clone(&config.clock),
     )?;
     let own = own(&identities, &folder.join(COORDINATOR_FILE)).await?;
@@ -67,6 +71,7 @@ pub(super) async fn open(config: &CoordinatorConfig) -> Result<Opened, StartErro
     Ok(Opened {
         store,
         identities: Arc::new(identities),
+        artifact_key,
         own,
         operator,
         is_new: is_new_store,

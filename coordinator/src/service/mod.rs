@@ -4,6 +4,7 @@
 //! store/                     jobs, outcomes, identities; what is large, as blobs
 //! authority/                 the keys that sign certificates
 //! artifact.key               the key that signs artifacts
+//! artifacts/                 what was compiled, and for whom
 //! coordinator.credentials    its own certificate and key
 //! operator.credentials       those of the client that may do what concerns everybody
 //! address                    where it listens, while it runs
@@ -22,7 +23,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ppwasm_certs::{Credentials, Role, Trust, TrustDomain, tls};
+use ppwasm_certs::{Credentials, PrivateKey, Role, Trust, TrustDomain, tls};
 use ppwasm_link::Listener as _;
 use ppwasm_session::link::PeerListener;
 use ppwasm_session::{Listener, Sessions};
@@ -32,13 +33,15 @@ use tokio::task::JoinSet;
 
 use self::folder::Opened;
 use self::upkeep::Upkeep;
-use crate::blobs::BlobLimits;
+use crate::artifacts::Artifacts;
+use crate::blobs::{BlobLimits, Blobs};
+use crate::child::{ChildArtifacts, ChildImages, ChildProgram};
 use crate::identities::{Identities, RegistrationError};
 use crate::server::{ImageBuilder, Server, ServerConfig, ServerError};
 pub use error::StartError;
 pub use folder::{
-    ADDRESS_FILE, ARTIFACT_KEY_FILE, AUTHORITY_FOLDER, COORDINATOR_FILE, OPERATOR_FILE,
-    STORE_FOLDER, read_address,
+    ADDRESS_FILE, ARTIFACT_KEY_FILE, ARTIFACTS_FOLDER, AUTHORITY_FOLDER, COORDINATOR_FILE,
+    OPERATOR_FILE, STORE_FOLDER, read_address,
 };
 
 /// The port on which coordinators listen unless they are told otherwise.
@@ -84,6 +87,41 @@ impl CoordinatorConfig {
     }
 }
 
+/// Who makes function images, and compiles the guest for workers.
+pub enum Builders {
+    /// Images are made in this process. Nothing is compiled: workers bring the guest themselves.
+    Here(Arc<dyn ImageBuilder>),
+    /// Both in child processes, from the guest in a folder.
+    Children {
+        /// The program that works as a child.
+        program: ChildProgram,
+        /// The guest folder.
+        guest: PathBuf,
+    },
+}
+
+/// What the builders come to.
+type Prepared = (Arc<dyn ImageBuilder>, Option<Arc<Artifacts>>);
+
+impl Builders {
+    /// Compiles the guest for this machine if need be.
+    fn prepare(
+        self,
+        folder: PathBuf,
+        blobs: Blobs,
+        key: PrivateKey,
+    ) -> Result<Prepared, StartError> {
+        let (program, guest) = match self {
+            Self::Here(images) => return Ok((images, None)),
+            Self::Children { program, guest } => (program, guest),
+        };
+        let builder = ChildArtifacts::new(program.clone(), &guest, &folder)?;
+        let artifacts = Artifacts::open(&folder, blobs, key, Arc::new(builder))?;
+        let images = ChildImages::new(program, &artifacts, &folder)?;
+        Ok((Arc::new(images), Some(Arc::new(artifacts))))
+    }
+}
+
 /// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
 pub struct Coordinator {
     server: Arc<Server>,
@@ -105,13 +143,11 @@ impl Coordinator {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub async fn start(
-        config: CoordinatorConfig,
-        images: Arc<dyn ImageBuilder>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(config: CoordinatorConfig, builders: Builders) -> Result<Self, StartError> {
         let Opened {
             store,
             identities,
+            artifact_key,
             own,
             operator,
             is_new,
@@ -122,7 +158,13 @@ impl Coordinator {
         let settings = ServerConfig {
             scheduler: config.scheduler.clone(),
         };
-        let server = Server::start_with(store, images, settings, Some(Arc::clone(&identities)))?;
+        let blobs = store.blobs().clone();
+        let folder = config.folder.join(ARTIFACTS_FOLDER);
+        let prepared =
+            tokio::task::spawn_blocking(|| builders.prepare(folder, blobs, artifact_key));
+        let (images, artifacts) = prepared.await.map_err(|_| ServerError::Panicked)??;
+        let known = Some(Arc::clone(&identities));
+        let server = Server::start_with(store, images, settings, known, artifacts.clone())?;
         let server = Arc::new(server);
         let (joiners, joining) = mpsc::channel(JOINERS_WAITING_MAX);
         let mut tasks = JoinSet::new();
@@ -139,6 +181,9 @@ impl Coordinator {
             operator,
         );
         tasks.spawn(upkeep.run());
+        if let Some(artifacts) = artifacts {
+            tasks.spawn(artifacts.prepare());
+        }
         folder::write_address(&config.folder, address)?;
         Ok(Self {
             server,

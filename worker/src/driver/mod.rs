@@ -50,7 +50,7 @@ pub struct Worker<D: Dialer> {
     host: Arc<Host>,
     dialer: Arc<D>,
     label: String,
-    profile: String,
+    offer: messages::Offer,
     agent: Agent,
     started: Instant,
     done: mpsc::Receiver<Done>,
@@ -148,7 +148,7 @@ impl<D: Dialer> Worker<D> {
     pub fn new(host: Arc<Host>, dialer: D, config: WorkerConfig) -> Self {
         let (tell, done) = mpsc::channel(DONE_MAX);
         Self {
-            profile: host.cpu_profile().to_string(),
+            offer: messages::Offer::of(&host),
             host,
             dialer: Arc::new(dialer),
             label: config.label,

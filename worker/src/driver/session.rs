@@ -188,7 +188,7 @@ impl<D: Dialer> Worker<D> {
     pub(super) fn refused(&mut self, refused: Refused, commands: &mut Vec<Command>) {
         tracing::warn!(code = %refused.code, reason = refused.reason.as_str(), "refused");
         match refused.code {
-            ErrorCode::TargetUnsupported => self.exit = Some(WorkerEnd::GuestChanged),
+            ErrorCode::GuestMismatch => self.exit = Some(WorkerEnd::GuestChanged),
             ErrorCode::VersionUnsupported
             | ErrorCode::PermissionDenied
             | ErrorCode::InvalidValue

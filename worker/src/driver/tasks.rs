@@ -56,7 +56,7 @@ impl<D: Dialer> Worker<D> {
                 Command::Send(message @ agent::Message::Hello { .. }) => {
                     // What was to be sent in the session before is offered again by the agent.
                     self.unsent.clear();
-                    if let Some(hello) = messages::hello(message, &self.label, &self.profile) {
+                    if let Some(hello) = messages::hello(message, &self.label, &self.offer) {
                         self.send(hello);
                     }
                 }

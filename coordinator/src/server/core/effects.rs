@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
-    Acknowledge, Cancel, CloseCode, Done, ErrorCode, JobOpened, List, MINOR, Message, Payload,
-    Ranged, Renewed, TakeBack, TasksAppended, Text, Welcome,
+    Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
+    Message, Payload, Ranged, Renewed, TakeBack, TasksAppended, Text, Welcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
@@ -18,6 +18,7 @@ use super::{
     wall_ms,
 };
 use crate::server::Shared;
+use crate::server::images::LoadOutput;
 use crate::server::session::Outgoing;
 use crate::server::watch::{Watch, WatchEnd};
 
@@ -161,7 +162,17 @@ impl Core {
         let ended = kinds.iter().sum::<u64>();
         let tasks = self.scheduler.job(job).map_or(ended, |view| view.tasks);
         let function = self.scheduler.job_spec(job).map(|spec| spec.function);
+        let output = function.and_then(|f| self.shared.shelf.output(&f));
+        let written = |stream: fn(&LoadOutput) -> &[u8]| {
+            let bytes = stream(output.as_deref()?);
+            // The end of it is what tells most.
+            let start = bytes.len().saturating_sub(INLINE_BYTES_MAX);
+            let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;
+            Some(Payload::Inline(bytes.try_into().ok()?))
+        };
         WatchEnd {
+            load_stdout: written(|output| &output.stdout),
+            load_stderr: written(|output| &output.stderr),
             state: state_of(how),
             counts: counts_of(&kinds, tasks, Some(how)),
             load_failure: match how {

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod client;
+mod guest;
 mod identity;
 mod queries;
 mod read;
@@ -95,6 +96,7 @@ pub(crate) async fn serve<L: Link>(
             watches: HashMap::new(),
             tasks: JoinSet::new(),
             certificate: certificate.as_ref(),
+            is_provided: false,
         };
         let writing = write(
             &shared,
@@ -144,4 +146,6 @@ struct Reader<'a, R> {
     /// Watches, and blobs on their way.
     tasks: JoinSet<()>,
     certificate: Option<&'a Leaf>,
+    /// A worker that has no guest and waits for one: it gets blobs, and no task.
+    is_provided: bool,
 }

@@ -49,6 +49,12 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     let client = client.clone();
                     self.take_from_client(client, message).await
                 }
+                (Peer::Worker(_), _) if self.is_provided => {
+                    return End::Close(
+                        CloseCode::WrongMessage,
+                        "this session is for the guest only",
+                    );
+                }
                 (_, message) => self.take_from_worker(message).await,
             };
             if let Err(end) = taken {
@@ -74,6 +80,12 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     Ok(_) => return Err(End::Lost),
                     Err(error) => return Err(self.refuse(error.to_refused()).await),
                 };
+                if offer.wants_guest == Some(true) {
+                    return self.provide(&offer).await;
+                }
+                if let Some(refused) = self.shared.mismatch(&offer) {
+                    return Err(self.refuse(refused).await);
+                }
                 let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
                 let hello = Hello {
                     worker,

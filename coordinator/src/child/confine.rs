@@ -1,0 +1,111 @@
+//! How a child limits itself: what it may use of the machine, and what it may touch.
+//!
+//! Limits of the kernel on time, memory and files hold on every Unix. On Linux the child also gives up all files but
+//! those that its work is about, and the network, as far as the kernel has Landlock (5.13 for files, 6.7 for TCP).
+
+use std::io;
+use std::path::Path;
+
+/// What a child may use. Each limit is inclusive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Processor time of the process.
+    pub cpu_s: u64,
+    /// Memory that it can write to. Addresses that are only reserved do not count.
+    pub data_bytes: u64,
+}
+
+/// Descriptors that a child may have open: pipes, the guest's parts, memory files.
+const FILES_MAX: u64 = 64;
+/// Bytes of one file; memory files of images are files here.
+const FILE_BYTES_MAX: u64 = 5 << 30;
+
+/// How far a child is shut in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// It can open nothing but what its work is about, and make no connection.
+    Full,
+    /// As far as an older kernel goes: no files.
+    Partial,
+    /// Limits of time and memory only.
+    LimitsOnly,
+}
+
+/// Limits this process; to be called before it has read anything of its input, and has threads.
+///
+/// # Errors
+///
+/// A limit was refused. That the kernel has no Landlock is no error.
+pub(super) fn confine(limits: Limits, readable: &[&Path]) -> io::Result<Confinement> {
+    limit(limits)?;
+    Ok(shut_in(readable))
+}
+
+#[cfg(unix)]
+fn limit(limits: Limits) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    for (resource, wanted) in [
+        (Resource::Core, 0),
+        (Resource::Cpu, limits.cpu_s),
+        (Resource::Data, limits.data_bytes),
+        (Resource::Nofile, FILES_MAX),
+        (Resource::Fsize, FILE_BYTES_MAX),
+    ] {
+        // Who started this process may have set a lower one.
+        let highest = getrlimit(resource).maximum.unwrap_or(wanted);
+        let most = Some(wanted.min(highest));
+        let rlimit = Rlimit {
+            current: most,
+            maximum: most,
+        };
+        setrlimit(resource, rlimit)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn limit(_limits: Limits) -> io::Result<()> {
+    Ok(())
+}
+
+/// Gives up, for this thread and those that it starts, all files but `readable`, which may be read, and the network.
+/// Called again it takes away more.
+#[cfg(target_os = "linux")]
+pub(super) fn shut_in(readable: &[&Path]) -> Confinement {
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr,
+        RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    };
+    const NEWEST: ABI = ABI::V6;
+    let reading: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
+    let shut = || -> Result<RulesetStatus, RulesetError> {
+        let status = Ruleset::default()
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .handle_access(AccessNet::from_all(NEWEST))?
+            .scope(Scope::from_all(NEWEST))?
+            .create()?
+            .add_rules(path_beneath_rules(readable, reading))?
+            .restrict_self()?;
+        Ok(status.ruleset)
+    };
+    match shut() {
+        Ok(RulesetStatus::FullyEnforced) => Confinement::Full,
+        Ok(RulesetStatus::PartiallyEnforced) => Confinement::Partial,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Confinement::LimitsOnly,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn shut_in(_readable: &[&Path]) -> Confinement {
+    Confinement::LimitsOnly
+}
+
+/// How far children are shut in on this machine.
+pub fn confinement() -> Confinement {
+    // It holds for the thread that asks, so one is spent on it.
+    let thread = std::thread::Builder::new().spawn(|| shut_in(&[]));
+    thread
+        .ok()
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or(Confinement::LimitsOnly)
+}
