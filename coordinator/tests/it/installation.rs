@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ppwasm_certs::{Credentials, JoinToken, Role, UnixTime, tls};
-use ppwasm_coordinator::server::{BuildError, ImageBuilder};
-use ppwasm_coordinator::service::{Coordinator, CoordinatorConfig, OPERATOR_FILE, StartError};
+use ppwasm_coordinator::server::{BuildError, BuiltImage, ImageBuilder};
+use ppwasm_coordinator::service::{
+    Builders, Coordinator, CoordinatorConfig, OPERATOR_FILE, StartError,
+};
 use ppwasm_proto::fabric::{Claim, Incarnation, OutcomeKind};
 use ppwasm_proto::wire::{
     AppendTasks, BlobRef, Bytes, CloseCode, CloseJob, Ended, Failed, Grant, Hello, JobOpened, List,
@@ -66,10 +68,13 @@ impl ImageBuilder for NoImages {
         Digest::of(b"guest")
     }
 
-    fn build(&self, bundle: &[u8]) -> Result<Vec<u8>, BuildError> {
+    fn build(&self, bundle: &[u8]) -> Result<BuiltImage, BuildError> {
         match bundle {
             b"broken" => Err(BuildError::Function(Box::new(Outcome::Cancelled))),
-            bundle => Ok([b"image of ", bundle].concat()),
+            bundle => Ok(BuiltImage {
+                image: [b"image of ", bundle].concat(),
+                ..BuiltImage::default()
+            }),
         }
     }
 }
@@ -171,7 +176,7 @@ pub(crate) async fn start(folder: &Path, clock: &Arc<Clock>) -> Result<Coordinat
     config.clock = Arc::<Clock>::clone(clock);
     config.scheduler.reconnect_grace = ppwasm_scheduler::Micros::from_millis(100);
     config.scheduler.restart_grace = ppwasm_scheduler::Micros::from_millis(500);
-    Coordinator::start(config, Arc::new(NoImages)).await
+    Coordinator::start(config, Builders::Here(Arc::new(NoImages))).await
 }
 
 pub(crate) fn hello(worker: Option<WorkerOffer>) -> Hello {
