@@ -2,6 +2,7 @@
 # Brings what benchmarks compare with, once, into the cache, and prints where it is:
 #   prepare.sh suite     the folder of pyperformance's benchmarks
 #   prepare.sh python    the native interpreter: its program, a tab, what it is
+#   prepare.sh peers     a Python that has the systems that the fabric is compared with
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PPWASM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ppwasm}/bench
@@ -90,11 +91,25 @@ find_python() {
     fi
 }
 
+make_peers() {
+    echo "bench: fetching ppft, dask and ray to compare with" >&2
+    python3 -m venv out
+    # Paths in it are absolute, so it is not run by its scripts but by `python -m`.
+    out/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$here/peers/requirements.txt"
+    out/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$here/peers/ray.txt" ||
+        echo "bench: no ray: its wheel cannot be had for this machine or Python" >&2
+}
+
 case ${1:-} in
     suite)
         build_once "pyperformance-$(sha256sum <"$here/pyperformance/requirements.txt" | cut -c1-12)" make_suite
         echo "$cache/pyperformance-$(sha256sum <"$here/pyperformance/requirements.txt" | cut -c1-12)"
         ;;
     python) find_python ;;
-    *) die "usage: prepare.sh suite|python" ;;
+    peers)
+        name=peers-$(cat "$here"/peers/*.txt | sha256sum | cut -c1-12)
+        build_once "$name" make_peers
+        echo "$cache/$name/bin/python"
+        ;;
+    *) die "usage: prepare.sh suite|python|peers" ;;
 esac

@@ -13,4 +13,7 @@ IFS=$'\t' read -r PPWASM_BENCH_NATIVE PPWASM_BENCH_NATIVE_KIND < <(benches/prepa
 export PPWASM_BENCH_NATIVE PPWASM_BENCH_NATIVE_KIND
 [[ -n $PPWASM_BENCH_NATIVE ]] || { echo "bench: no Python to compare with" >&2; exit 1; }
 benches/prepare.sh suite >/dev/null
+# Without them the fabric is measured alone, and the report says so.
+PPWASM_BENCH_PEERS=$(benches/prepare.sh peers) && export PPWASM_BENCH_PEERS || echo "bench: no peers to compare the fabric with" >&2
+cargo build --quiet --locked -p ppwasm-scheduler --example throughput
 exec target/debug/report "$@"

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::record::Record;
-use crate::{Settings, footprint, fresh, instructions, programs, slowdown, throughput};
+use crate::{Settings, fabric, footprint, fresh, instructions, programs, slowdown, throughput};
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ const fn higher(name: &'static str, unit: &'static str, reach: Option<f64>) -> F
 }
 
 /// Every figure, in the order of the report.
-pub const FIGURES: [Figure; 28] = [
+pub const FIGURES: [Figure; 54] = [
     lower("fresh_call_p50_us", "us", Some(50.0)),
     lower("fresh_call_p99_us", "us", Some(200.0)),
     lower("fresh_call_page_faults", "faults", Some(3.0)),
@@ -86,10 +86,36 @@ pub const FIGURES: [Figure; 28] = [
     lower("artifact_mib", "MiB", None),
     lower("base_image_mib", "MiB", None),
     lower("function_image_kib", "KiB", None),
+    higher("fabric_tasks_per_s", "1/s", Some(10_000.0)),
+    lower("fabric_round_trip_p50_us", "us", Some(1_000.0)),
+    lower("fabric_round_trip_cpu_us", "us", None),
+    lower("coordinator_cpu_us_per_task", "us", Some(40.0)),
+    lower("worker_cpu_us_per_task", "us", None),
+    lower("client_cpu_us_per_task", "us", None),
+    higher("pool_tasks_per_s", "1/s", None),
+    lower("pool_round_trip_us", "us", None),
+    higher("executor_tasks_per_s", "1/s", None),
+    lower("executor_round_trip_us", "us", None),
+    higher("ppft_tasks_per_s", "1/s", None),
+    lower("ppft_round_trip_us", "us", None),
+    higher("ppft_remote_tasks_per_s", "1/s", None),
+    lower("ppft_remote_round_trip_us", "us", None),
+    higher("ppft_nodelay_tasks_per_s", "1/s", None),
+    lower("ppft_nodelay_round_trip_us", "us", None),
+    higher("dask_tasks_per_s", "1/s", None),
+    lower("dask_round_trip_us", "us", None),
+    higher("ray_tasks_per_s", "1/s", None),
+    lower("ray_round_trip_us", "us", None),
+    lower("coordinator_queued_bytes_per_task", "B", Some(500.0)),
+    lower("restart_100k_queued_s", "s", Some(3.0)),
+    lower("worker_join_to_first_result_ms", "ms", Some(500.0)),
+    lower("kill_worker_to_restart_s", "s", Some(5.0)),
+    lower("balance_ratio", "ratio", Some(1.1)),
+    higher("workers_1000_sim", "1/s", Some(200_000.0)),
 ];
 
 /// How they are taken.
-pub const GROUPS: [Group; 10] = [
+pub const GROUPS: [Group; 17] = [
     Group {
         names: &[
             "fresh_call_p50_us",
@@ -164,6 +190,62 @@ pub const GROUPS: [Group; 10] = [
         ],
         measure: footprint::first_start,
         long: true,
+    },
+    Group {
+        names: &[
+            "fabric_tasks_per_s",
+            "fabric_round_trip_p50_us",
+            "fabric_round_trip_cpu_us",
+            "coordinator_cpu_us_per_task",
+            "worker_cpu_us_per_task",
+            "client_cpu_us_per_task",
+            "pool_tasks_per_s",
+            "pool_round_trip_us",
+            "executor_tasks_per_s",
+            "executor_round_trip_us",
+            "ppft_tasks_per_s",
+            "ppft_round_trip_us",
+            "ppft_remote_tasks_per_s",
+            "ppft_remote_round_trip_us",
+            "ppft_nodelay_tasks_per_s",
+            "ppft_nodelay_round_trip_us",
+            "dask_tasks_per_s",
+            "dask_round_trip_us",
+            "ray_tasks_per_s",
+            "ray_round_trip_us",
+        ],
+        measure: fabric::steady::tasks,
+        long: false,
+    },
+    Group {
+        names: &["coordinator_queued_bytes_per_task"],
+        measure: fabric::recovery::queue,
+        long: false,
+    },
+    Group {
+        names: &["restart_100k_queued_s"],
+        measure: fabric::recovery::restart,
+        long: false,
+    },
+    Group {
+        names: &["worker_join_to_first_result_ms"],
+        measure: fabric::recovery::join,
+        long: false,
+    },
+    Group {
+        names: &["kill_worker_to_restart_s"],
+        measure: fabric::recovery::kill,
+        long: false,
+    },
+    Group {
+        names: &["balance_ratio"],
+        measure: fabric::balance::ratio,
+        long: false,
+    },
+    Group {
+        names: &["workers_1000_sim"],
+        measure: fabric::scheduler_alone::tasks,
+        long: false,
     },
 ];
 

@@ -1,9 +1,12 @@
 //! What the benchmarks share: clocks, statistics, the report and the groups of figures in it.
 //!
-//! The programs are `report` (the figures of one run, as a table and as JSON) and `guest-side` (runs pyperformance's
-//! benchmarks in the guest, one for each line that it is sent). Criterion measures parts, in `benches/`.
+//! The programs are `report` (the figures of one run, as a table and as JSON), `guest-side` (runs pyperformance's
+//! benchmarks in the guest, one for each line that it is sent), `fabric-side` (a coordinator or a worker as a process of
+//! its own) and `fabric-cost` (what a task costs for sizes of the queue and of the fleet). Criterion measures parts, in
+//! `benches/`.
 
 pub mod clocks;
+pub mod fabric;
 pub mod figures;
 pub mod footprint;
 pub mod fresh;
@@ -33,6 +36,8 @@ pub struct Settings {
     pub python: PathBuf,
     /// What that is.
     pub python_kind: String,
+    /// A Python that has the peers of the fabric, if there is one.
+    pub peers: Option<PathBuf>,
 }
 
 impl Settings {

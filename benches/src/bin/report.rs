@@ -147,6 +147,7 @@ impl Arguments {
             python: variable("PPWASM_BENCH_NATIVE").map_or_else(|| "python3".into(), PathBuf::from),
             python_kind: variable("PPWASM_BENCH_NATIVE_KIND")
                 .unwrap_or_else(|| "python3 on PATH".into()),
+            peers: variable("PPWASM_BENCH_PEERS").map(PathBuf::from),
             checkout: crate_folder
                 .parent()
                 .context("the crate is in a checkout")?
