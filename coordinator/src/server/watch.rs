@@ -327,7 +327,8 @@ pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
         stderr: some(result.stderr),
         usage: Usage {
             wall_us: result.run_time_us,
-            ..Usage::default()
+            memory_bytes: result.memory_bytes,
+            memory_digest: None,
         },
         worker,
     }

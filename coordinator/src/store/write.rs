@@ -83,6 +83,8 @@ pub struct TaskResult {
     pub stderr: Body,
     /// How long it ran, by the worker, in microseconds.
     pub run_time_us: u64,
+    /// Memory that it had at its end, by the worker, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// A task that has ended.

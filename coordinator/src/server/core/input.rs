@@ -205,6 +205,7 @@ impl Core {
                         stdout: optional(result.stdout),
                         stderr: optional(result.stderr),
                         run_time_us: result.usage.wall_us,
+                        memory_bytes: result.usage.memory_bytes,
                     };
                     bodies.results.push((result.claim.lease, stored));
                 }

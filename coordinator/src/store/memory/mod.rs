@@ -1,5 +1,6 @@
 //! The store of a coordinator that does not outlive its process, and the model that the durable one is compared with.
 
+mod calls;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +12,7 @@ use ppwasm_proto::fabric::{Epoch, LeaseId, LeaseKey, OutcomeKind, WorkerId};
 use ppwasm_proto::{Attempt, Digest, JobId, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, Record, TaskEnd};
 
+use self::calls::Calls;
 use crate::blobs::{BlobError, BlobLimits, Blobs, Cursor};
 use crate::store::{
     Ack, AuditEvent, Batch, Body, Certificate, CommitError, Denied, EndedTask, JobEntry,
@@ -49,7 +51,7 @@ struct Job {
     spec: Box<JobSpec>,
     details: Vec<u8>,
     submitted_ms: u64,
-    calls: Vec<Body>,
+    calls: Calls,
     released: u64,
     is_closed: bool,
     ended: Option<(JobEnd, u64)>,
@@ -86,6 +88,12 @@ impl MemoryStore {
             blobs: Blobs::open_volatile(folder, limits)?,
             tables: Mutex::default(),
         })
+    }
+
+    /// Lets go of what is kept of the first `below` tasks of a job, all of which have ended: somebody has their results,
+    /// and nobody will ask again. Nothing can be recovered of the job afterwards.
+    pub fn let_go(&self, job: &JobId, below: u64) {
+        self.tables().let_go(job, below);
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -165,9 +173,14 @@ impl Store for MemoryStore {
     fn calls(&self, job: &JobId, first: u64, count: u64) -> Result<Vec<Body>, ReadError> {
         let tables = self.tables();
         let count = count.min(super::BATCH_WRITES_MAX as u64);
-        let (first, count) = (index(first), index(count));
-        let calls = tables.find(job).map_or(&[][..], |job| &job.calls);
-        Ok(calls.iter().skip(first).take(count).cloned().collect())
+        let Some(job) = tables.find(job) else {
+            return Ok(Vec::new());
+        };
+        let (from, calls) = job.calls.from(first);
+        if from > first {
+            return Ok(Vec::new());
+        }
+        Ok(calls.take(index(count)).cloned().collect())
     }
 
     fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError> {
@@ -253,7 +266,7 @@ impl Job {
             spec: self.spec.clone(),
             details: self.details.clone(),
             submitted_ms: self.submitted_ms,
-            tasks: self.calls.len() as u64,
+            tasks: self.calls.len(),
             is_closed: self.is_closed,
             ended: self.ended,
         }
@@ -265,7 +278,7 @@ impl Job {
     }
 
     fn recover(&self, each: &mut dyn FnMut(Record)) {
-        let (job, spec, tasks) = (self.id, self.spec.clone(), self.calls.len() as u64);
+        let (job, spec, tasks) = (self.id, self.spec.clone(), self.calls.len());
         each(Record::JobSubmitted { job, spec });
         if tasks > 0 {
             let (first, count) = (0, tasks);

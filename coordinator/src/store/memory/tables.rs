@@ -7,6 +7,7 @@ use ppwasm_proto::fabric::{LeaseId, WorkerId};
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{DrainReason, JOB_TASKS_MAX, JobEnd, JobSpec, Record, TaskEnd};
 
+use super::calls::Calls;
 use super::{Bundle, Job, Loss, Tables, index};
 use crate::blobs::{BlobError, Blobs};
 use crate::store::limits::{
@@ -136,7 +137,7 @@ impl Tables {
             }
             Record::JobClosed { job, tasks } => {
                 let found = self.find_mut(&job)?;
-                let have = found.calls.len() as u64;
+                let have = found.calls.len();
                 if have != tasks {
                     return Err(Refusal::TasksMissing { job, tasks: have });
                 }
@@ -246,7 +247,7 @@ impl Tables {
 
     fn with_task(&mut self, job: &JobId, task: TaskId) -> Result<&mut Job, Refusal> {
         let found = self.find_mut(job)?;
-        match task.0 < found.calls.len() as u64 {
+        match task.0 < found.calls.len() {
             true => Ok(found),
             false => Err(Refusal::UnknownTask { job: *job, task }),
         }
@@ -279,7 +280,7 @@ impl Tables {
             spec,
             details,
             submitted_ms: at_ms,
-            calls: Vec::new(),
+            calls: Calls::default(),
             released: 0,
             is_closed: false,
             ended: None,
@@ -310,7 +311,7 @@ impl Tables {
         undo: &mut Vec<Undo>,
     ) -> Result<Answer, Refusal> {
         let found = self.find_mut(&job)?;
-        let tasks = found.calls.len() as u64;
+        let tasks = found.calls.len();
         if first > tasks {
             return Err(Refusal::TasksMissing { job, tasks });
         }
@@ -318,11 +319,12 @@ impl Tables {
             let (what, max) = ("a job's number of tasks", JOB_TASKS_MAX);
             return Err(Refusal::TooLarge { what, max });
         }
-        let there = found.calls.iter().skip(index(first));
-        let mut same = 0;
-        for (place, (ours, theirs)) in calls.iter().zip(there).enumerate() {
+        let (from, there) = found.calls.from(first);
+        // Those that were let go are not compared any more.
+        let mut same = index(from - first).min(calls.len());
+        for (place, (ours, theirs)) in (from..).zip(calls.iter().skip(same).zip(there)) {
             if ours != theirs {
-                let task = TaskId(first + place as u64);
+                let task = TaskId(place);
                 return Err(Refusal::CallDiffers { job, task });
             }
             same += 1;
@@ -337,7 +339,7 @@ impl Tables {
         found.calls.extend(new.iter().cloned());
         undo.push(Box::new(move |tables| {
             if let Ok(found) = tables.find_mut(&job) {
-                found.calls.truncate(index(tasks));
+                found.calls.truncate(tasks);
             }
         }));
         self.hold(&new, blobs, undo)?;
@@ -420,7 +422,8 @@ impl Tables {
         };
         let outcomes = job.outcomes.values();
         let results = outcomes.flat_map(|(_, ended)| ended.result.bodies());
-        let held: Vec<_> = job.calls.iter().chain(results).cloned().collect();
+        let (_, calls) = job.calls.from(0);
+        let held: Vec<_> = calls.chain(results).cloned().collect();
         self.release(&held, undo);
         let function = job.spec.function;
         if let Some(bundle) = self.bundles.get_mut(&function) {
@@ -594,6 +597,18 @@ impl Tables {
                 }));
             }
         }
+    }
+
+    pub(super) fn let_go(&mut self, job: &JobId, below: u64) {
+        let Ok(found) = self.find_mut(job) else {
+            return;
+        };
+        let mut gone = found.calls.let_go(below);
+        let rest = found.outcomes.split_off(&below);
+        let ended = std::mem::replace(&mut found.outcomes, rest);
+        let results = ended.values().flat_map(|(_, ended)| ended.result.bodies());
+        gone.extend(results.cloned());
+        self.release(&gone, &mut Vec::new());
     }
 
     fn unref(&mut self, digest: &Digest) {

@@ -252,7 +252,7 @@ pub(super) fn outcomes(
             continue;
         }
         let packed = found
-            .get_ref(10)?
+            .get_ref(11)?
             .as_blob()
             .map_err(|_| torn("outcome", outcome.key))?;
         if body_sum(packed) != outcome.body_sum {
@@ -269,6 +269,7 @@ pub(super) fn outcomes(
             stdout: body()?,
             stderr: body()?,
             run_time_us: outcome.run_time_us.cast_unsigned(),
+            memory_bytes: outcome.memory_bytes.cast_unsigned(),
         };
         let worker = match outcome.worker {
             0 => None,

@@ -275,11 +275,12 @@ pub(super) struct OutcomeRow {
     pub(super) worker: i64,
     pub(super) at_ms: i64,
     pub(super) run_time_us: i64,
+    pub(super) memory_bytes: i64,
     pub(super) body_sum: i64,
 }
 
 pub(super) const OUTCOME_COLUMNS: &str =
-    "key, round, kind, attempt, lease, worker, at_ms, run_time_us, body_sum, sum";
+    "key, round, kind, attempt, lease, worker, at_ms, run_time_us, memory_bytes, body_sum, sum";
 
 impl OutcomeRow {
     pub(super) fn sum(&self) -> i64 {
@@ -293,6 +294,7 @@ impl OutcomeRow {
                 self.worker,
                 self.at_ms,
                 self.run_time_us,
+                self.memory_bytes,
                 self.body_sum,
             ])
             .finish()
@@ -308,9 +310,10 @@ impl OutcomeRow {
             worker: at(row, 5)?,
             at_ms: at(row, 6)?,
             run_time_us: at(row, 7)?,
-            body_sum: at(row, 8)?,
+            memory_bytes: at(row, 8)?,
+            body_sum: at(row, 9)?,
         };
-        if outcome.sum() != at::<i64>(row, 9)? {
+        if outcome.sum() != at::<i64>(row, 10)? {
             return Err(torn("outcome", outcome.key));
         }
         Ok(outcome)

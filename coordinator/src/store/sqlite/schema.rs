@@ -64,6 +64,7 @@ CREATE TABLE outcome (
     worker INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
     run_time_us INTEGER NOT NULL,
+    memory_bytes INTEGER NOT NULL,
     body_sum INTEGER NOT NULL,
     sum INTEGER NOT NULL,
     bodies BLOB NOT NULL

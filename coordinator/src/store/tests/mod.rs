@@ -109,6 +109,7 @@ fn result(text: &str) -> Box<TaskResult> {
         stdout: Body::Inline(b"printed".to_vec()),
         stderr: Body::default(),
         run_time_us: 1234,
+        memory_bytes: 5678,
     })
 }
 

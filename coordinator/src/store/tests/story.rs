@@ -589,3 +589,39 @@ fn what_is_queued_is_written_when_the_store_is_dropped() {
     assert_eq!(acked.try_iter().filter(|is_ok| *is_ok).count(), 500);
     assert_eq!(open(folder.path()).events(0, 1000).unwrap().len(), 500);
 }
+
+#[test]
+fn what_was_let_go_is_gone_and_the_rest_is_as_it_was() {
+    let (_folder, store) = in_memory();
+    let job = job_id(1);
+    let begin = vec![
+        bundle(),
+        submitted(job),
+        added(job, 0, 4),
+        ended(job, 0, Succeeded, 1),
+        ended(job, 1, Raised, 1),
+        ended(job, 2, Succeeded, 1),
+    ];
+    commit(&store, 5, begin).unwrap();
+    store.let_go(&job, 2);
+    store.let_go(&job, 1);
+    assert_eq!(store.calls(&job, 0, 9).unwrap(), []);
+    assert_eq!(store.calls(&job, 2, 9).unwrap(), [call(2), call(3)]);
+    let left = store.outcomes(&job, 0, 9, usize::MAX).unwrap();
+    assert_eq!(left.iter().map(|e| e.task.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(store.job(&job).unwrap().unwrap().tasks, 4);
+
+    // Tasks are numbered on, and said again they are known.
+    let again = commit(&store, 6, vec![added(job, 0, 6)]).unwrap();
+    assert_eq!(again, [Answer::Done]);
+    let again = commit(&store, 6, vec![added(job, 0, 6)]).unwrap();
+    assert_eq!(again, [Answer::Known]);
+    assert_eq!(store.calls(&job, 3, 9).unwrap().len(), 3);
+    let differs = vec![Write::TasksAdded {
+        job,
+        first: 1,
+        calls: vec![call(1), call(7)],
+    }];
+    let refused = commit(&store, 6, differs);
+    assert!(refused.is_err(), "{refused:?}");
+}

@@ -118,6 +118,7 @@ impl Apply<'_> {
             worker,
             at_ms: self.at_ms,
             run_time_us: column(result.run_time_us),
+            memory_bytes: column(result.memory_bytes),
             body_sum: body_sum(&packed),
         };
         let done = if state.ended.is_some() {
@@ -145,7 +146,7 @@ impl Apply<'_> {
     fn put_outcome(&self, outcome: &OutcomeRow, packed: &[u8]) -> Result<bool, Stop> {
         let put =
             "INSERT INTO outcome (key, round, kind, attempt, lease, worker, at_ms, run_time_us,
-                   body_sum, sum, bodies) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   memory_bytes, body_sum, sum, bodies) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT DO NOTHING";
         let columns = params![
             outcome.key,
@@ -156,6 +157,7 @@ impl Apply<'_> {
             outcome.worker,
             outcome.at_ms,
             outcome.run_time_us,
+            outcome.memory_bytes,
             outcome.body_sum,
             outcome.sum(),
             packed,
