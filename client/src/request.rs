@@ -34,6 +34,7 @@ impl JobRequest {
                 hash_memory: None,
                 stop_at_failure: None,
                 keep_for_s: None,
+                stream: None,
             },
             blobs: vec![bundle],
         }
@@ -106,6 +107,14 @@ impl JobRequest {
     #[must_use]
     pub const fn keep_for_s(mut self, seconds: u64) -> Self {
         self.open.keep_for_s = Some(seconds);
+        self
+    }
+
+    /// The identity that random bytes of its tasks follow from, when it is not the job's own: so another job does the
+    /// same again.
+    #[must_use]
+    pub const fn stream(mut self, stream: JobId) -> Self {
+        self.open.stream = Some(stream);
         self
     }
 

@@ -12,6 +12,8 @@ mod membership;
 mod messages;
 mod provision;
 
-pub use driver::{Handle, OutputHook, Prepared, Renewer, Worker, WorkerConfig, WorkerEnd};
+pub use driver::{
+    FailureHook, Handle, OutputHook, Prepared, Renewer, Worker, WorkerConfig, WorkerEnd,
+};
 pub use membership::{Membership, MembershipError, MembershipRenewer};
 pub use provision::{ProvisionError, Provisioning, Wanted, provision};

@@ -349,6 +349,7 @@ pub(crate) fn open(job: JobId, function: BlobRef) -> OpenJob {
         hash_memory: None,
         stop_at_failure: None,
         keep_for_s: None,
+        stream: None,
     }
 }
 

@@ -91,6 +91,10 @@ pub struct OpenJob {
     /// For how long outcomes are kept after the job has ended; absent for the coordinator's own time.
     #[n(13)]
     pub keep_for_s: Option<u64>,
+    /// The identity that random bytes of its tasks follow from; absent for the job's own. So the same may be run again,
+    /// as another job, and do the same.
+    #[n(14)]
+    pub stream: Option<JobId>,
 }
 
 /// The job is there, durably.

@@ -92,9 +92,12 @@ pub struct GrantGroup {
     /// The tasks.
     #[n(8)]
     pub tasks: List<GrantedTask, BATCH_MAX>,
+    /// The identity that random bytes follow from; absent for the job's own.
+    #[n(9)]
+    pub stream: Option<JobId>,
 }
 
-/// One task that a worker shall run. Job and task are its identity, from which its random stream follows.
+/// One task that a worker shall run. Job and task are its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct GrantedTask {

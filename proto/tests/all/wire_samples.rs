@@ -160,6 +160,7 @@ fn open_job() -> OpenJob {
         hash_memory: Some(true),
         stop_at_failure: Some(true),
         keep_for_s: Some(86_400),
+        stream: Some(JobId::from_bytes([0x5e; 16])),
     }
 }
 
@@ -306,6 +307,7 @@ fn to_worker() -> Vec<(&'static str, Message)> {
         keep_instance: Some(true),
         hash_memory: Some(true),
         tasks: list([task()]),
+        stream: Some(JobId::from_bytes([0x5e; 16])),
     };
     let short = GrantGroup {
         time: TimeSource::Real {},
@@ -318,6 +320,7 @@ fn to_worker() -> Vec<(&'static str, Message)> {
             alone: None,
             ..task()
         }]),
+        stream: None,
         ..group.clone()
     };
     let leases = || list([LeaseId(1), LeaseId(1 << 43 | 2)]);
@@ -392,6 +395,7 @@ fn from_client() -> Vec<(&'static str, Message)> {
         hash_memory: None,
         stop_at_failure: None,
         keep_for_s: None,
+        stream: None,
         ..open.clone()
     };
     let (request, job, task) = (2, job(), TaskId(7));
@@ -848,6 +852,7 @@ pub(crate) fn strategies() -> impl Strategy<Value = Message> {
                 keep_instance: None,
                 hash_memory: Some(true),
                 tasks: list(tasks),
+                stream: None,
             };
             Message::from(Grant {
                 groups: list([group]),

@@ -157,6 +157,7 @@ mod tests {
             keep_instance: None,
             hash_memory: None,
             tasks: Default::default(),
+            stream: None,
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Worker<D: Dialer> {
     used: u64,
     /// Where output goes as it comes, beside the results.
     output: Option<OutputHook>,
+    /// Hears why the host could not run a task.
+    failure: Option<FailureHook>,
     materials: Materials,
     /// Results that the agent wants sent.
     unsent: Vec<(Claim, Finished)>,
@@ -103,6 +105,9 @@ pub trait Renewer: Send + 'static {
 /// Makes what a task's output goes to as it comes, beside its result. Asked for each attempt.
 pub type OutputHook = Box<dyn FnMut(TaskIdentity) -> Option<Sink> + Send>;
 
+/// Hears why the host could not run a task, which is then tried elsewhere or given up.
+pub type FailureHook = Box<dyn FnMut(&HostError) + Send>;
+
 /// What a worker in the client's own process is given beforehand.
 #[derive(Default)]
 pub struct Prepared {
@@ -114,6 +119,8 @@ pub struct Prepared {
     pub inputs: Option<Arc<InputTree>>,
     /// Sees what tasks write as they write it.
     pub output: Option<OutputHook>,
+    /// Hears what goes wrong with the host.
+    pub failure: Option<FailureHook>,
 }
 
 /// Changes a worker that runs.
@@ -163,6 +170,7 @@ impl<D: Dialer> Worker<D> {
             functions: HashMap::new(),
             used: 0,
             output: None,
+            failure: None,
             materials: Materials::default(),
             unsent: Vec::new(),
             send_at: None,
@@ -187,6 +195,7 @@ impl<D: Dialer> Worker<D> {
         }
         self.materials.give_always(prepared.stdin, prepared.inputs);
         self.output = prepared.output;
+        self.failure = prepared.failure;
     }
 
     /// Has `renewer` keep its certificate good.

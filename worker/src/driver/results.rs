@@ -36,6 +36,9 @@ impl<D: Dialer> Worker<D> {
             }
             Ok(report) => self.finish(lease, report, commands),
             Err(error) => {
+                if let Some(hears) = &mut self.failure {
+                    hears(&error);
+                }
                 let why = match error {
                     HostError::Limits(_) => GiveBackReason::LimitsUnsupported,
                     HostError::Stopped => GiveBackReason::Cancelled,

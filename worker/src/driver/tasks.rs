@@ -179,9 +179,11 @@ impl<D: Dialer> Worker<D> {
         };
         let Some(granted) = lease.granted else { return };
         let cancel = CancelToken::new();
+        let mut stream = granted.claim.identity;
+        stream.job = group.stream.unwrap_or(stream.job);
         let mut task = Task::new(call)
             .limits(group.limits)
-            .identity(granted.claim.identity)
+            .identity(stream)
             .time(messages::time(group.time))
             .keep_instance(group.keep_instance == Some(true))
             .hash_memory(group.hash_memory == Some(true))

@@ -124,6 +124,7 @@ fn grant(job: JobId, terms: &JobTerms, tasks: Vec<GrantedTask>, lasts: Micros) -
         inputs: open.inputs,
         keep_instance: open.keep_instance,
         hash_memory: open.hash_memory,
+        stream: open.stream,
         tasks: List::try_from(tasks).unwrap_or_default(),
     };
     Grant {
