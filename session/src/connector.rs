@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::control::{Shared, close};
 use crate::error::ConnectError;
-use crate::limits::{HANDSHAKE_DEADLINE, LINGER, transport};
+use crate::limits::{End, HANDSHAKE_DEADLINE, LINGER, transport};
 use crate::order::Order;
 use crate::session::{Handle, Session, alpn_of, chain_of};
 
@@ -21,6 +21,7 @@ pub struct Connector {
     endpoint: Endpoint,
     config: ClientConfig,
     joins: bool,
+    end: End,
 }
 
 impl Connector {
@@ -32,6 +33,19 @@ impl Connector {
     ///
     /// When the settings cannot be used, or there is no socket.
     pub fn new(tls: rustls::ClientConfig) -> Result<Self, ConnectError> {
+        Self::open(tls, End::Client)
+    }
+
+    /// The same for a worker: each end notices within seconds that the other is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::new`].
+    pub fn of_worker(tls: rustls::ClientConfig) -> Result<Self, ConnectError> {
+        Self::open(tls, End::Worker)
+    }
+
+    fn open(tls: rustls::ClientConfig, end: End) -> Result<Self, ConnectError> {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let old = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
         // A machine without IPv6 has the other one.
@@ -39,8 +53,9 @@ impl Connector {
         let joins = tls.alpn_protocols == [ppwasm_proto::wire::ALPN_JOIN];
         Ok(Self {
             endpoint: endpoint.map_err(ConnectError::Socket)?,
-            config: client_config(tls)?,
+            config: client_config(tls, end)?,
             joins,
+            end,
         })
     }
 
@@ -51,7 +66,7 @@ impl Connector {
     /// When the settings cannot be used.
     pub fn set_tls(&mut self, tls: rustls::ClientConfig) -> Result<(), ConnectError> {
         self.joins = tls.alpn_protocols == [ppwasm_proto::wire::ALPN_JOIN];
-        self.config = client_config(tls)?;
+        self.config = client_config(tls, self.end)?;
         Ok(())
     }
 
@@ -107,10 +122,10 @@ impl Connector {
     }
 }
 
-fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, CertError> {
+fn client_config(tls: rustls::ClientConfig, end: End) -> Result<ClientConfig, CertError> {
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|_| CertError::Tls(rustls::Error::General("no cipher suite for QUIC".into())))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(false));
+    config.transport_config(transport(end));
     Ok(config)
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
-/// A connection without a sign of life ends after this.
+/// A client's connection without a sign of life ends after this.
 pub const IDLE: Duration = Duration::from_secs(20);
-/// A connection on which nothing is sent shows a sign of life this often.
+/// A client on whose connection nothing is sent shows a sign of life this often.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The same of a worker: whoever waits for what it runs waits for this as well when it is gone.
+pub const WORKER_IDLE: Duration = Duration::from_millis(2500);
+/// The same of a worker.
+pub const WORKER_KEEP_ALIVE: Duration = Duration::from_millis(800);
 /// TLS's handshake and the first message have to be done within this.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A frame that has begun has to be complete within this.
@@ -67,21 +71,50 @@ pub const CLOSE_REASON_BYTES_MAX: usize = 256;
 
 const _: () = {
     assert!(KEEP_ALIVE.as_millis() * 3 < IDLE.as_millis());
+    assert!(WORKER_KEEP_ALIVE.as_millis() * 3 < WORKER_IDLE.as_millis());
     assert!(STREAM_WINDOW_BYTES < CONNECTION_WINDOW_BYTES);
     assert!(RETRY_HANDSHAKES < HANDSHAKES_MAX && HANDSHAKES_MAX <= INCOMING_MAX);
 };
 
+/// Which end of a connection settings are for, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// That of a coordinator.
+    Accepting,
+    /// That of a client, or of one who joins.
+    Client,
+    /// That of a worker.
+    Worker,
+}
+
+impl End {
+    /// The shorter idle time of both ends counts, so workers decide theirs. Signs of life come from the end that has
+    /// connected: they are answered, which is one of the other, and one that is gone is missed sooner when nothing is
+    /// sent to it.
+    const fn times(self) -> (Duration, Option<Duration>) {
+        match self {
+            Self::Accepting => (IDLE, None),
+            Self::Client => (IDLE, Some(KEEP_ALIVE)),
+            Self::Worker => (WORKER_IDLE, Some(WORKER_KEEP_ALIVE)),
+        }
+    }
+}
+
 /// The transport's settings. Only the peer that connects opens streams, so the one that accepts takes some and the other
 /// none.
-pub(crate) fn transport(accepts_streams: bool) -> Arc<TransportConfig> {
+pub(crate) fn transport(end: End) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
-    let streams = if accepts_streams { STREAMS_MAX + 1 } else { 0 };
-    let idle_ms = u32::try_from(IDLE.as_millis()).unwrap_or(u32::MAX);
+    let streams = match end {
+        End::Accepting => STREAMS_MAX + 1,
+        End::Client | End::Worker => 0,
+    };
+    let (idle, keep_alive) = end.times();
+    let idle_ms = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle_ms))))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(keep_alive)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::control::{Shared, close};
 use crate::error::ConnectError;
 use crate::limits::{
-    HANDSHAKE_DEADLINE, HANDSHAKES_MAX, INCOMING_BUFFER_BYTES, INCOMING_BUFFER_BYTES_TOTAL,
+    End, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, INCOMING_BUFFER_BYTES, INCOMING_BUFFER_BYTES_TOTAL,
     INCOMING_MAX, RETRY_HANDSHAKES, transport,
 };
 use crate::order::Order;
@@ -40,7 +40,7 @@ fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, CertError> {
         .map_err(|_| CertError::Tls(rustls::Error::General("no cipher suite for QUIC".into())))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(transport(true))
+        .transport_config(transport(End::Accepting))
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BUFFER_BYTES)
         .incoming_buffer_size_total(INCOMING_BUFFER_BYTES_TOTAL)

@@ -116,7 +116,7 @@ impl Membership {
         &self,
         addresses: &[SocketAddr],
     ) -> Result<Arc<CoordinatorDialer>, MembershipError> {
-        let connector = Connector::new(settings(&self.credentials)?)?;
+        let connector = Connector::of_worker(settings(&self.credentials)?)?;
         Ok(Arc::new(CoordinatorDialer::new(connector, addresses)))
     }
 

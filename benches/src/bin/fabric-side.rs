@@ -55,7 +55,7 @@ async fn worker(credentials: &Path, address: &str, slots: u32) -> anyhow::Result
     let credentials = Credentials::load(credentials)?.context("there are no credentials")?;
     let label = credentials.leaf()?.identity.name().to_owned();
     let tls = tls::client_config(&credentials, Arc::new(tls::DefaultTimeProvider))?;
-    let dialer = CoordinatorDialer::new(Connector::new(tls)?, [address.parse()?]);
+    let dialer = CoordinatorDialer::new(Connector::of_worker(tls)?, [address.parse()?]);
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed()?;
     let life = u64::try_from(since_1970.as_nanos())?;
     let config = WorkerConfig {

@@ -37,7 +37,7 @@ pub async fn serve(
                 connector.set_tls(tls)?;
                 connector
             }
-            none => none.insert(Connector::new(tls)?),
+            none => none.insert(Connector::of_worker(tls)?),
         };
         let mut session = connector.connect(address).await?;
         session.sender.send(&hello()).await?;

@@ -13,8 +13,8 @@ use tokio::net::UdpSocket;
 use super::{Installation, close_code, hello, soon};
 use crate::SessionError;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, INCOMING_BUFFER_BYTES_TOTAL, STREAM_WINDOW_BYTES, STREAMS_MAX,
-    UNKNOWN_MESSAGES_MAX,
+    CONNECTION_WINDOW_BYTES, End, INCOMING_BUFFER_BYTES_TOTAL, STREAM_WINDOW_BYTES, STREAMS_MAX,
+    UNKNOWN_MESSAGES_MAX, WORKER_IDLE, WORKER_KEEP_ALIVE,
 };
 
 fn frame(message: &Message) -> Vec<u8> {
@@ -279,7 +279,7 @@ fn case_35_what_arrives_out_of_order_is_bounded() {
     assert!(version >= vec![0, 11, 19], "{version:?}");
     assert!(lock.matches("name = \"quinn-proto\"").count() == 1);
 
-    let transport = format!("{:?}", crate::limits::transport(true));
+    let transport = format!("{:?}", crate::limits::transport(End::Accepting));
     for setting in [
         format!("receive_window: {CONNECTION_WINDOW_BYTES}"),
         format!("stream_receive_window: {STREAM_WINDOW_BYTES}"),
@@ -290,6 +290,13 @@ fn case_35_what_arrives_out_of_order_is_bounded() {
         assert!(transport.contains(&setting), "{setting} in {transport}");
     }
     assert!(u64::from(CONNECTION_WINDOW_BYTES) <= INCOMING_BUFFER_BYTES_TOTAL);
+    let worker = format!("{:?}", crate::limits::transport(End::Worker));
+    for setting in [
+        format!("max_idle_timeout: Some({})", WORKER_IDLE.as_millis()),
+        format!("keep_alive_interval: Some({WORKER_KEEP_ALIVE:?})"),
+    ] {
+        assert!(worker.contains(&setting), "{setting} in {worker}");
+    }
 }
 
 #[tokio::test]
