@@ -13,6 +13,11 @@
 // Above this many bytes the instruction is faster than a loop.
 #define LONG_BYTES 128
 
+// One instruction copies or fills no more than this: the host stops a guest between two of them, not within one.
+#define PIECE_BYTES ((size_t)4 << 20)
+// Or the compiler makes one instruction out of the loop.
+#define STAYS_A_LOOP(variable) __asm__ volatile("" : "+r"(variable))
+
 typedef uint64_t word __attribute__((aligned(1), may_alias));
 typedef uint32_t half __attribute__((aligned(1), may_alias));
 typedef uint16_t quarter __attribute__((aligned(1), may_alias));
@@ -40,13 +45,39 @@ static inline void copy_short(unsigned char *to, const unsigned char *from, size
     }
 }
 
-__attribute__((target("bulk-memory"), noinline)) static void copy_long(void *to, const void *from, size_t n)
+// Overlapping is allowed: the pieces go in the order in which none is written over before it was read.
+__attribute__((target("bulk-memory"), noinline)) static void copy_long(void *to_start, const void *from_start, size_t n)
 {
+    unsigned char *to = to_start;
+    const unsigned char *from = from_start;
+    if ((uintptr_t)to - (uintptr_t)from >= n) {
+        while (n > PIECE_BYTES) {
+            __builtin_memmove(to, from, PIECE_BYTES);
+            to += PIECE_BYTES;
+            from += PIECE_BYTES;
+            n -= PIECE_BYTES;
+            STAYS_A_LOOP(n);
+        }
+    }
+    else {
+        while (n > PIECE_BYTES) {
+            n -= PIECE_BYTES;
+            __builtin_memmove(to + n, from + n, PIECE_BYTES);
+            STAYS_A_LOOP(n);
+        }
+    }
     __builtin_memmove(to, from, n);
 }
 
-__attribute__((target("bulk-memory"), noinline)) static void fill_long(void *to, int byte, size_t n)
+__attribute__((target("bulk-memory"), noinline)) static void fill_long(void *to_start, int byte, size_t n)
 {
+    unsigned char *to = to_start;
+    while (n > PIECE_BYTES) {
+        __builtin_memset(to, byte, PIECE_BYTES);
+        to += PIECE_BYTES;
+        n -= PIECE_BYTES;
+        STAYS_A_LOOP(n);
+    }
     __builtin_memset(to, byte, n);
 }
 

@@ -8,6 +8,7 @@ way, `install` has it amended after it was imported; no file of the library is c
 from __future__ import annotations
 
 import errno
+import operator
 import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,6 +29,8 @@ LIMITS = "ppwasm: a sandbox's limits are the job's and are set when it is submit
 SYSTEM_LOG = "ppwasm: a sandbox has no system log; print instead"
 INTERRUPTS = "ppwasm: a sandbox has no timers that interrupt and nobody to signal it; a job's --time-limit ends a task"
 DEVICES = "ppwasm: a sandbox has no devices and no descriptor flags"
+DUPLICATES = "ppwasm: a sandbox cannot duplicate descriptors; open the file again instead"
+FREE_SPACE = "ppwasm: a sandbox cannot tell how much room its files have; the job's --scratch limit is it"
 
 
 def no_network() -> OSError:
@@ -72,6 +75,8 @@ def install() -> None:
         setattr(os, name, _refusing(name, sentence))
     for name in ("getuid", "geteuid", "getgid", "getegid"):
         setattr(os, name, _users_number)
+    setattr(os, "umask", _umask)
+    _add_clock_of_the_thread()
     _check_descriptors_of_select()
     # Names that `multiprocessing` needs to be imported.
     os.WNOHANG = 1  # type: ignore[misc]
@@ -104,6 +109,46 @@ def _check_descriptors_of_select() -> None:
     select.select = checked
 
 
+def _add_clock_of_the_thread() -> None:
+    """The sandbox's one thread has used what the sandbox has used."""
+    import time
+
+    def thread_time() -> float:
+        """thread_time() -> float
+
+        Thread time for profiling: sum of the kernel and user-space CPU time."""
+        return time.process_time()
+
+    def thread_time_ns() -> int:
+        """thread_time() -> int
+
+        Thread time for profiling as nanoseconds:
+        sum of the kernel and user-space CPU time."""
+        return time.process_time_ns()
+
+    clock_info = time.get_clock_info
+
+    def get_clock_info(name: str) -> Any:
+        """get_clock_info(name: string) -> dict
+
+        Get information of the specified clock."""
+        return clock_info("process_time" if name == "thread_time" else name)
+
+    for function in (thread_time, thread_time_ns, get_clock_info):
+        function.__module__, function.__qualname__ = "time", function.__name__
+        setattr(time, function.__name__, function)
+
+
+_umask_bits = 0o022
+
+
+def _umask(mask: int, /) -> int:
+    """Keeps what was set and returns what was; permissions of files are always the same."""
+    global _umask_bits
+    before, _umask_bits = _umask_bits, operator.index(mask) & 0o777
+    return before
+
+
 USER_NUMBER = 1000
 """The one user, and the one group; `pwd` and `grp` have the names. The files' owner (`glue/files.c`)."""
 
@@ -122,6 +167,7 @@ _REFUSED_CALLS = {
     "wait": PROCESSES,
     "waitpid": PROCESSES,
     "pipe": PIPES,
+    "dup": DUPLICATES,
 }
 
 _MISSING_NAMES = {
@@ -132,6 +178,8 @@ _MISSING_NAMES = {
         USERS: "getgroups getlogin setuid seteuid setgid setegid chown fchown lchown chroot",
         TERMINAL: "openpty login_tty ttyname ctermid tcgetpgrp get_terminal_size",
         PIPES: "pipe2 mkfifo",
+        DUPLICATES: "dup2",
+        FREE_SPACE: "statvfs fstatvfs",
     }.items()
     for name in names.split()
 }
@@ -242,6 +290,17 @@ def _amend_signal(module: Any) -> None:
     module.__getattr__ = explained
 
 
+def _amend_shutil(module: Any) -> None:
+    def explained(name: str) -> NoReturn:
+        message = f"module 'shutil' has no attribute {name!r}"
+        if name == "disk_usage":
+            message = f"{FREE_SPACE} ({message})"
+        raise AttributeError(message, name=name, obj=module)
+
+    explained.__module__ = module.__name__
+    module.__getattr__ = explained
+
+
 _MISSING_SIGNAL_NAMES = frozenset(
     {"ITIMER_PROF", "ITIMER_REAL", "ITIMER_VIRTUAL", "alarm", "getitimer", "pause", "pthread_kill", "pthread_sigmask"}
     | {"setitimer", "sigpending", "sigtimedwait", "sigwait", "sigwaitinfo"}
@@ -266,6 +325,7 @@ _AMENDMENTS: dict[str, Callable[[Any], None]] = {
     "concurrent.futures.process": _amend_process_pool,
     "hashlib": _amend_hashlib,
     "multiprocessing.process": _amend_multiprocessing_process,
+    "shutil": _amend_shutil,
     "signal": _amend_signal,
     "subprocess": _amend_subprocess,
     "sysconfig": _amend_sysconfig,

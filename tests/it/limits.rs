@@ -215,11 +215,54 @@ fn wall_and_cpu_time_are_told_apart() {
     });
 }
 
-/// Starts a call, cancels it when it has begun, and tells how long it took from there to end.
-fn cancelled_after_beginning(slot: &mut Slot, function: &Function, time: TimeSource) -> Duration {
+/// One copy or fill of more than a GiB ends in its midst: the guest makes them in pieces.
+#[test]
+fn a_long_copy_ends_in_its_midst() {
+    let _quiet = machine();
+    let add = function(SOURCE, "add");
+    let limits = Limits {
+        memory_bytes_max: 2 << 30,
+        ..Limits::default()
+    };
+    on_both_paths(|slot| {
+        let mut late = Late::default();
+        for name in ["filling_at_once", "copying_at_once"] {
+            let function = function(SOURCE, name);
+            late.measure(name, || {
+                let cancelled = cancel_after_beginning(
+                    slot,
+                    &function,
+                    TimeSource::Deterministic { start_ns: 0 },
+                    limits,
+                );
+                assert_sound(slot, &add, name);
+                // Not until it is put away: giving back that much memory takes its time.
+                let Cancelled { began, at, report } = cancelled;
+                (began + report.usage.wall_time).saturating_duration_since(at)
+            });
+        }
+        late.assert_none();
+    });
+}
+
+/// A call that was cancelled: just before it began, when it was cancelled, and what became of it.
+struct Cancelled {
+    began: Instant,
+    at: Instant,
+    report: Report,
+}
+
+/// Starts a call and cancels it when it has said that it has begun.
+fn cancel_after_beginning(
+    slot: &mut Slot,
+    function: &Function,
+    time: TimeSource,
+    limits: Limits,
+) -> Cancelled {
     let cancel = CancelToken::new();
     let (begun, begins) = sync_channel(1);
     let task = task(NOTHING)
+        .limits(limits)
         .time(time)
         .cancel_token(cancel.clone())
         .output_sink(Box::new(move |_, _| {
@@ -233,11 +276,18 @@ fn cancelled_after_beginning(slot: &mut Slot, function: &Function, time: TimeSou
             cancel.cancel();
             Instant::now()
         });
+        let began = Instant::now();
         let report = slot.report(function, task);
-        let ended = Instant::now();
         assert_eq!(report.outcome, Outcome::Cancelled);
-        ended.saturating_duration_since(canceller.join().expect("no panic"))
+        let at = canceller.join().expect("no panic");
+        Cancelled { began, at, report }
     })
+}
+
+/// Starts a call, cancels it when it has begun, and tells how long it took from there to end.
+fn cancelled_after_beginning(slot: &mut Slot, function: &Function, time: TimeSource) -> Duration {
+    let cancelled = cancel_after_beginning(slot, function, time, Limits::default());
+    Instant::now().saturating_duration_since(cancelled.at)
 }
 
 #[test]
@@ -536,6 +586,14 @@ fn recursion_ends() {
             "{cause:?}"
         );
         assert_sound(slot, &add, "recursion in C");
+        let filled = function(SOURCE, "recursion_that_fills_the_memory");
+        let limits = Limits {
+            memory_bytes_max: 128 << 20,
+            ..Limits::default()
+        };
+        let report = slot.report(&filled, task(NOTHING).limits(limits));
+        assert_eq!(returned(&report), "'MemoryError'");
+        assert_sound(slot, &add, "recursion that fills the memory");
         // Deeper than Python allows unless it is asked, on the heap and not on the stack.
         let deep = function(SOURCE, "deep_in_python");
         let report = slot.report(&deep, task([20_000]));

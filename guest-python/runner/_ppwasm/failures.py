@@ -28,6 +28,9 @@ FRAMES_MIN = 20
 EXCEPTIONS_MAX = 100
 """Exceptions of a chain of causes and contexts that are told; of more the last ones."""
 
+GROUP_MEMBERS_MAX = 15
+"""Members of a group that are told, as many as Python itself shows; of more the first ones."""
+
 _RUNNER_FOLDER = __file__.rpartition("/")[0] + "/"
 _IMPORT_MACHINERY = "<frozen importlib."
 
@@ -79,9 +82,7 @@ def _exit_code(error: SystemExit) -> int:
 def _traceback(error: BaseException, message: str) -> str:
     try:
         frames_left_out, exceptions_left_out = _cut(error)
-        told = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False, compact=True)
-        _trim(told, error, frames_left_out)
-        text = _joined(told.format())
+        text = _joined(_told(error, frames_left_out).format())
         if exceptions_left_out:
             text = f"… {exceptions_left_out} earlier exceptions left out …\n\n{text}"
         return text
@@ -114,7 +115,7 @@ def _cut(error: BaseException) -> tuple[dict[int, int], int]:
         earlier = [related for related in (one.__cause__, one.__context__) if related is not None]
         waiting += [(related, level + 1) for related in earlier]
         if isinstance(one, BaseExceptionGroup):
-            waiting += [(member, level) for member in one.exceptions]
+            waiting += [(member, level) for member in one.exceptions[:GROUP_MEMBERS_MAX]]
     return frames_left_out, exceptions_left_out
 
 
@@ -175,32 +176,47 @@ class _Stack(traceback.StackSummary):
         return super().format_frame_summary(frame_summary, **settings)
 
 
-def _trim(told: traceback.TracebackException, error: BaseException, frames_left_out: dict[int, int]) -> None:
-    """Takes out frames of runner and import machinery and most of long messages, in causes and groups too."""
-    waiting: list[tuple[traceback.TracebackException, BaseException | None]] = [(told, error)]
-    seen = set()
-    while waiting:
-        one, its_error = waiting.pop()
-        if id(one) in seen or its_error is None:
-            continue
-        seen.add(id(one))
-        # Formatting would copy it, and it may be most of the memory.
-        text = getattr(one, "_str", None)
-        if isinstance(text, str):
-            one._str = _tellable(text)  # type: ignore[attr-defined]
-        if one.stack is not None:
-            stack = _Stack(one.stack)
-            left_out = frames_left_out.get(id(its_error))
-            if left_out:
-                stack.insert(_head_frames(len(stack)), _FramesLeftOut(left_out))
-            stack[:] = [frame for frame in stack if not _is_inner(frame.filename)]
-            one.stack = stack or None  # type: ignore[assignment]  # no frame left: no header over nothing
-        if one.__cause__:
-            waiting.append((one.__cause__, its_error.__cause__))
-        if one.__context__:
-            waiting.append((one.__context__, its_error.__context__))
-        if one.exceptions and isinstance(its_error, BaseExceptionGroup):
-            waiting += zip(one.exceptions, its_error.exceptions, strict=False)
+def _told(error: BaseException, frames_left_out: dict[int, int]) -> traceback.TracebackException:
+    """Looks at the exception, what led to it and the members of groups, as the library does it.
+
+    The library looks at every member of a group before it leaves out most of them.
+    """
+    seen: set[int] = set()
+
+    def look_at(one: BaseException) -> traceback.TracebackException:
+        told = traceback.TracebackException(type(one), one, one.__traceback__, lookup_lines=False, _seen=seen)
+        _trim(told, frames_left_out.get(id(one), 0))
+        found.append((told, one))
+        return told
+
+    found: list[tuple[traceback.TracebackException, BaseException]] = []
+    top = look_at(error)
+    while found:
+        told, one = found.pop()
+        told.__cause__ = told.__context__ = told.exceptions = None
+        if one.__cause__ is not None and id(one.__cause__) not in seen:
+            told.__cause__ = look_at(one.__cause__)
+        elif one.__context__ is not None and not one.__suppress_context__ and id(one.__context__) not in seen:
+            told.__context__ = look_at(one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            members = [look_at(member) for member in one.exceptions[:GROUP_MEMBERS_MAX]]
+            # Those beyond are counted and not shown.
+            told.exceptions = members + members[-1:] * (len(one.exceptions) - len(members))
+    return top
+
+
+def _trim(told: traceback.TracebackException, frames_left_out: int) -> None:
+    """Takes out frames of runner and import machinery, and most of a long message."""
+    # Formatting would copy it, and it may be most of the memory.
+    text = getattr(told, "_str", None)
+    if isinstance(text, str):
+        told._str = _tellable(text)  # type: ignore[attr-defined]
+    if told.stack is not None:
+        stack = _Stack(told.stack)
+        if frames_left_out:
+            stack.insert(_head_frames(len(stack)), _FramesLeftOut(frames_left_out))
+        stack[:] = [frame for frame in stack if not _is_inner(frame.filename)]
+        told.stack = stack or None  # type: ignore[assignment]  # no frame left: no header over nothing
 
 
 def _is_inner(filename: str) -> bool:

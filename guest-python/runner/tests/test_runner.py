@@ -445,6 +445,51 @@ class Exceptions(RunnerTest):
         self.assertIn(f"{5_003 - failures.FRAMES_MIN} frames left out", text)
 
 
+    def test_a_group_of_many_members(self) -> None:
+        self.loaded(
+            """
+            looked_at = []
+            class Own(ValueError):
+                def __str__(self):
+                    looked_at.append(self)
+                    return super().__str__()
+            def f(count):
+                raise ExceptionGroup("many", [ExceptionGroup("inner", [Own(n)]) for n in range(count)])
+            """
+        )
+        shown = failures.GROUP_MEMBERS_MAX
+        for count in (shown, shown + 1, 2_000):
+            text = self.raised(self.runner.call(count), "ExceptionGroup", f"many ({count} sub-exceptions)")
+            self.assertEqual(text.count("job.Own: "), shown)
+            self.assertIn(f"job.Own: {shown - 1}\n", text)
+            self.assertEqual(f"and {count - shown} more exception" in text, count > shown)
+            namespace = sys.modules["job"].__dict__
+            self.assertEqual(len(namespace["looked_at"]), shown, "only what is shown is looked at")
+            namespace["looked_at"].clear()
+
+    def test_causes_of_members_and_of_groups(self) -> None:
+        self.loaded(
+            """
+            def f():
+                try:
+                    1 / 0
+                except ZeroDivisionError as error:
+                    try:
+                        raise KeyError("of a member") from error
+                    except KeyError as member:
+                        hidden = OSError("hidden")
+                        hidden.__context__ = error
+                        hidden.__suppress_context__ = True
+                        raise BaseExceptionGroup("group", [member, hidden, member])
+            """
+        )
+        text = self.raised(self.runner.call(), "ExceptionGroup", "group (3 sub-exceptions)")
+        self.assertEqual(text.count("KeyError: 'of a member'"), 3, "as context and twice as a member")
+        self.assertEqual(text.count("ZeroDivisionError"), 1, "what was told is not told again")
+        self.assertEqual(text.count("direct cause"), 1)
+        self.assertNotIn("_ppwasm", text)
+
+
 class Output(RunnerTest):
     def test_a_program_may_do_anything_to_stdout(self) -> None:
         for change in (

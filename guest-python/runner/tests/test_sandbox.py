@@ -285,6 +285,16 @@ class Refusals(unittest.TestCase):
         for error, function, argument in asked:
             with self.assertRaisesRegex(error, "ppwasm: a sandbox has one user only"):
                 function(argument)
+        for module, name, why in (
+            (os, "dup2", "cannot duplicate descriptors"),
+            (os, "statvfs", "cannot tell how much room"),
+            (shutil, "disk_usage", "cannot tell how much room"),
+        ):
+            self.assertFalse(hasattr(module, name))
+            with self.assertRaisesRegex(AttributeError, f"^ppwasm: a sandbox {why}"):
+                getattr(module, name)
+        with self.assertRaisesRegex(OSError, "a sandbox cannot duplicate descriptors"):
+            os.dup(1)
         self.refused(termios.error, "terminal", termios.tcgetattr, 0)
         self.assertEqual(shutil.get_terminal_size(), (80, 24))
         self.refused(OSError, "system log", syslog.syslog, "x")
@@ -303,6 +313,20 @@ class Refusals(unittest.TestCase):
             self.refused(AttributeError, "timers that interrupt", getattr, signal, name)
         with self.assertRaisesRegex(AttributeError, "^module 'signal' has no attribute 'no_such_name'$"):
             signal.no_such_name  # type: ignore[attr-defined]  # noqa: B018
+
+    def test_umask_is_kept_and_changes_nothing(self) -> None:
+        before = os.umask(0o077)
+        self.assertEqual(before, 0o022)
+        self.assertEqual(os.umask(before), 0o077)
+        with self.assertRaises(TypeError):
+            os.umask("022")  # type: ignore[arg-type]
+
+    def test_the_one_thread_s_time_is_the_process_s(self) -> None:
+        before = time.process_time_ns()
+        self.assertLess(before, time.thread_time_ns())
+        self.assertLess(time.thread_time(), time.process_time())
+        self.assertEqual(time.get_clock_info("thread_time"), time.get_clock_info("process_time"))
+        self.assertEqual(time.thread_time.__module__, "time")
 
     def test_file_locks_are_granted(self) -> None:
         import fcntl

@@ -11,6 +11,10 @@ use super::errno::{Errno, Interrupted};
 /// By how much virtual time moves at each reading, unless the host says otherwise: 1 µs.
 pub const STEP_NS: u64 = 1_000;
 
+/// No sleep moves virtual time past this, in nanoseconds since 1970: the year 2200 begins. What programs keep time in
+/// ends in 2262, and reading the clock moves it further.
+pub const SLEEP_END_NS: u64 = 7_258_118_400_000_000_000;
+
 /// The longest sleep in real time: a year. A longer one ends early.
 const SLEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -150,10 +154,14 @@ impl RunningClock {
         }
     }
 
-    /// Sleeps for `wait_ns`. Virtual time moves at once.
+    /// Sleeps for `wait_ns`. Virtual time moves at once, up to [`SLEEP_END_NS`]: a longer sleep ends early.
     pub(crate) fn sleep(&mut self, wait_ns: u64) -> Result<(), Interrupted> {
         match &self.clock {
             Clock::Virtual { .. } => {
+                let latest = self
+                    .peek(ClockId::Realtime)
+                    .max(self.peek(ClockId::Monotonic));
+                let wait_ns = wait_ns.min(SLEEP_END_NS.saturating_sub(latest));
                 self.elapsed_ns = self.elapsed_ns.saturating_add(wait_ns);
                 Ok(())
             }

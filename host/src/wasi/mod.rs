@@ -53,7 +53,7 @@ mod types;
 use std::sync::Arc;
 
 pub use calls_path::OpenArguments;
-pub use clock::{Clock, STEP_NS, Sleeper};
+pub use clock::{Clock, SLEEP_END_NS, STEP_NS, Sleeper};
 use clock::{ClockId, RunningClock};
 pub use errno::{Answer, Errno, Exit, Fail, Interrupted, Limit, LimitExceeded, Stop};
 pub use fd::DESCRIPTORS_MAX;

@@ -104,6 +104,19 @@ def copying():
         bytearray(block)
 
 
+def copying_at_once():
+    block = bytearray(3 << 29)
+    begun()
+    # Moves all that is behind by one byte.
+    block.pop(0)
+    block.pop(1)
+
+
+def filling_at_once():
+    begun()
+    bytearray(3 << 29)
+
+
 def searching():
     block = bytes(32 << 20)
     begun()
@@ -229,6 +242,19 @@ def deep_in_both():
         except RecursionError as error:
             reached.append(type(error).__name__)
     return reached
+
+
+def recursion_that_fills_the_memory():
+    """Caught, so that it can say what it was."""
+    sys.setrecursionlimit(1 << 30)
+
+    def down():
+        return down()
+
+    try:
+        down()
+    except BaseException as error:  # noqa: BLE001
+        return type(error).__name__
 
 
 def endless_python_recursion():

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wasi::SUBSCRIPTIONS_MAX;
-use crate::wasi::clock::Clock;
+use crate::wasi::clock::{Clock, SLEEP_END_NS};
 
 const SUBSCRIPTIONS: i32 = 0x1000;
 const EVENTS: i32 = 0x8000;
@@ -121,8 +121,27 @@ fn sleeping_moves_virtual_time_at_once() {
     // A time that has passed does not move the clock.
     assert_eq!(guest.poll(&[until]), Ok(vec![event(100, 0)]));
     assert_eq!(guest.wasi.monotonic_ns(), 2 * hour);
-    assert_eq!(guest.poll(&[relative(u64::MAX)]), Ok(vec![event(100, 0)]));
-    assert_eq!(guest.wasi.monotonic_ns(), u64::MAX);
+}
+
+/// What a guest keeps time in ends in 2262; a clock that a sleep moved there could not be read any more.
+#[test]
+fn no_sleep_moves_virtual_time_beyond_its_end() {
+    let sleep = relative(u64::MAX);
+    for (start_ns, end) in [
+        (5_000, SLEEP_END_NS - 5_000),
+        (SLEEP_END_NS - 1, 1),
+        (SLEEP_END_NS, 0),
+        (u64::MAX, 0),
+    ] {
+        let mut guest = Guest::new(JobIo {
+            clock: Clock::starting_at(start_ns),
+            ..JobIo::default()
+        });
+        for _ in 0..2 {
+            assert_eq!(guest.poll(&[sleep]), Ok(vec![event(100, 0)]));
+            assert_eq!(guest.wasi.monotonic_ns(), end);
+        }
+    }
 }
 
 #[test]
