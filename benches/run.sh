@@ -16,4 +16,10 @@ benches/prepare.sh suite >/dev/null
 # Without them the fabric is measured alone, and the report says so.
 PPWASM_BENCH_PEERS=$(benches/prepare.sh peers) && export PPWASM_BENCH_PEERS || echo "bench: no peers to compare the fabric with" >&2
 cargo build --quiet --locked -p ppwasm-scheduler --example throughput
+if [[ " $* " != *" --only "* ]]; then
+    # The parts of a call, by themselves: criterion's own table, not in the report.
+    quick=()
+    [[ " $* " != *" --quick "* ]] || quick=(--quick)
+    cargo bench --quiet --locked --profile dev -p ppwasm-benches --bench parts -- --noplot "${quick[@]}"
+fi
 exec target/debug/report "$@"
