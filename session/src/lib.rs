@@ -58,5 +58,7 @@ pub use control::{Receiver, Sender};
 pub use error::{BlobError, ConnectError, Lost, SessionError};
 pub use join::{JoinError, Renewal, join};
 pub use listener::{Listener, Sessions};
+#[doc(hidden)] // for fuzz targets
+pub use order::{Order, OutOfOrder};
 pub use rejection::Rejection;
 pub use session::{Handle, Session, Statistics};

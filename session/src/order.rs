@@ -17,7 +17,7 @@ enum State {
 
 /// Checks what a peer sends against who it is and what came before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Order {
+pub struct Order {
     sender: Party,
     /// The conversation is about joining.
     joins: bool,
@@ -26,11 +26,11 @@ pub(crate) struct Order {
 
 /// The peer may not send this, or not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OutOfOrder;
+pub struct OutOfOrder;
 
 impl Order {
     /// Nothing has come yet. `sender` is the peer; `joins` when either end is one who joins.
-    pub(crate) const fn new(sender: Party, joins: bool) -> Self {
+    pub const fn new(sender: Party, joins: bool) -> Self {
         Self {
             sender,
             joins,
@@ -39,7 +39,7 @@ impl Order {
     }
 
     /// Takes the next message, or says that it has no place.
-    pub(crate) fn take(&mut self, message: &Message) -> Result<(), OutOfOrder> {
+    pub fn take(&mut self, message: &Message) -> Result<(), OutOfOrder> {
         use Message as M;
         if !message.kind().senders.contains(self.sender) {
             return Err(OutOfOrder);
@@ -69,7 +69,7 @@ impl Order {
     }
 
     /// Whether the first message has come.
-    pub(crate) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         self.state != State::First
     }
 }
