@@ -15,6 +15,7 @@ pub mod artifacts;
 pub mod blobs;
 pub mod child;
 mod faults;
+pub mod figures;
 mod files;
 pub mod identities;
 pub mod server;

@@ -10,6 +10,9 @@ use ppwasm_proto::Digest;
 use super::{BlobError, Blobs};
 use crate::faults::Point;
 
+/// Files that one piece of work looks at before it ends with the folder: whoever commits may wait for it.
+const VISITS_MAX: u64 = 2000;
+
 /// Where the next bounded piece of work begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u8);
@@ -29,7 +32,8 @@ pub struct Collected {
 
 impl Blobs {
     /// Removes blobs that are not pinned and for which `named` says false, and uploads, both only when they have not been touched for
-    /// `age`; visits the folders from `cursor` on and stops after one in which `removals` have come together.
+    /// `age`; visits the folders from `cursor` on and stops after one in which `removals`, or [`VISITS_MAX`] files, have
+    /// come together.
     ///
     /// Nobody may begin to name an old blob meanwhile without [`Blobs::renew`]ing it: the caller sees to that by
     /// doing both in one place. A file with a time in the future is kept.
@@ -46,6 +50,7 @@ impl Blobs {
         mut named: impl FnMut(&Digest) -> Result<bool, E>,
     ) -> Result<Collected, E> {
         let mut done = Collected::default();
+        let mut visited = 0;
         loop {
             if self
                 .shared
@@ -66,6 +71,7 @@ impl Blobs {
                         continue;
                     };
                     let path = file.path();
+                    visited += 1;
                     if let Some(bytes) = older(&path, now, age)?
                         && !self.pinned().contains_key(&digest)
                         && !named(&digest)?
@@ -78,7 +84,8 @@ impl Blobs {
             }
             cursor.0 = cursor.0.wrapping_add(1);
             done.finished = cursor.0 == 0;
-            if done.finished || done.blobs + done.uploads >= removals {
+            let removed = done.blobs + done.uploads;
+            if done.finished || removed >= removals || visited >= VISITS_MAX {
                 return Ok(done);
             }
         }

@@ -17,6 +17,7 @@ use ppwasm_certs::{
 use ppwasm_proto::wire::{Bytes, CertificateIssued, List, OPERATOR};
 use rustls::time_provider::TimeProvider;
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, oneshot};
+use tracing::{info, warn};
 
 pub use error::RegistrationError;
 use record::{audited, hash_of, read_token, write_token};
@@ -173,6 +174,7 @@ impl Identities {
             audited(self.now_ms(), "token-minted", by, &about),
         ];
         self.commit(writes).await?;
+        info!(token = %record.id, %role, name, lifetime_s, by, "join token minted");
         Ok((token, lifetime_s))
     }
 
@@ -213,6 +215,7 @@ impl Identities {
                 Some(redeemed),
             )
             .await?;
+        info!(%identity, token = %joiner.token, "joined");
         let issued = self.to_message(0, issued.chain)?;
         Ok((identity, issued))
     }
@@ -236,6 +239,7 @@ impl Identities {
         let issued = self
             .issue(identity, key, "certificate-renewed", "", None)
             .await?;
+        info!(%identity, until_s = issued.leaf.not_after_s, "certificate renewed");
         self.to_message(request, issued.chain)
     }
 
@@ -293,6 +297,7 @@ impl Identities {
             list.deny_identity(identity.clone())
         };
         self.revoked.notify_one();
+        warn!(%identity, reason = ?reason, by, "identity revoked");
         match is_listed {
             true => Ok(identity),
             false => Err(RegistrationError::DenyListFull),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ppwasm_host::Host;
-use ppwasm_proto::wire::{BlobRef, encode_outcome};
+use ppwasm_proto::wire::{BlobRef, INLINE_BYTES_MAX, encode_outcome};
 use ppwasm_proto::{Digest, FunctionBundle, Outcome};
 
 use crate::blobs::Pinned;
@@ -14,8 +14,8 @@ use crate::store::{Body, Store};
 
 /// Bytes of a bundle that is built.
 const BUNDLE_BYTES_MAX: u64 = 256 << 20;
-/// Functions of which it is remembered what came of building them.
-const SHELF_MAX: usize = 10_000;
+/// Bytes of what loading a function wrote that are kept, to each stream: the end of it.
+const OUTPUT_BYTES_MAX: usize = INLINE_BYTES_MAX;
 
 /// Builds function images. Called on a thread that may block.
 pub trait ImageBuilder: Send + Sync + 'static {
@@ -145,6 +145,11 @@ impl Shelf {
         }
     }
 
+    /// No job uses the function any more.
+    pub(crate) fn forget(&self, function: &Digest) {
+        self.shelved().remove(function);
+    }
+
     /// How loading the function ended, encoded.
     pub(crate) fn failure(&self, function: &Digest) -> Option<Arc<[u8]>> {
         match self.shelved().get(function) {
@@ -185,8 +190,8 @@ impl Shelf {
                 let blobs = store.blobs();
                 blobs.put(&built.image).map_err(|e| builder(e.into()))?;
                 let output = LoadOutput {
-                    stdout: built.stdout,
-                    stderr: built.stderr,
+                    stdout: end_of(built.stdout),
+                    stderr: end_of(built.stderr),
                 };
                 let shelved = Shelved::Image {
                     blob,
@@ -200,11 +205,13 @@ impl Shelf {
             }
             Err(error) => return Err(error),
         };
-        let mut shelf = self.shelved();
-        if shelf.len() >= SHELF_MAX {
-            shelf.clear();
-        }
-        shelf.insert(function, shelved);
+        // As many as there are functions of jobs: they are forgotten with them.
+        self.shelved().insert(function, shelved);
         Ok(size)
     }
+}
+
+fn end_of(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.drain(..bytes.len().saturating_sub(OUTPUT_BYTES_MAX));
+    bytes
 }

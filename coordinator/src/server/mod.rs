@@ -8,29 +8,38 @@
 
 mod core;
 mod images;
+mod reads;
 mod session;
 mod terms;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ppwasm_certs::Leaf;
 use ppwasm_link::{Link, Listener};
 use ppwasm_proto::fabric::{LeaseKey, SessionId};
 use ppwasm_scheduler::RestoreError;
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::{mpsc, oneshot, watch as signal};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::core::{Core, INPUTS_MAX, Input};
+pub(crate) use self::core::{chain, wall_ms};
 use self::images::Shelf;
+use self::reads::Reads;
 use self::terms::Catalog;
 pub use images::{BuildError, BuiltImage, HostImages, ImageBuilder};
 
 use crate::artifacts::Artifacts;
+use crate::figures::Figures;
 use crate::identities::Identities;
 use crate::store::{CommitError, ReadError, Store};
 
+/// For how long a job is kept after its end when nobody says: 7 days.
+pub const KEEP_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Longest time that a client may ask for: a year.
+pub const KEEP_FOR_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Sessions at a time.
 pub const SESSIONS_MAX: usize = 20_000;
 
@@ -39,6 +48,8 @@ pub const SESSIONS_MAX: usize = 20_000;
 pub struct ServerConfig {
     /// The scheduler's. Its lease key is taken from the store.
     pub scheduler: ppwasm_scheduler::Config,
+    /// For how long a job is kept after its end when its client does not say. Default 7 days.
+    pub keep_for: Duration,
 }
 
 impl ServerConfig {
@@ -47,6 +58,7 @@ impl ServerConfig {
         let no_key = LeaseKey::from_bytes([0; 32]);
         Self {
             scheduler: ppwasm_scheduler::Config::new(no_key, seed),
+            keep_for: KEEP_FOR,
         }
     }
 }
@@ -80,6 +92,25 @@ pub(crate) struct Shared {
     pub identities: Option<Arc<Identities>>,
     /// Absent where workers bring the guest themselves.
     pub artifacts: Option<Arc<Artifacts>>,
+    pub figures: Arc<Figures>,
+    pub reads: Reads,
+}
+
+/// What there is at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// As the scheduler has it.
+    pub totals: ppwasm_scheduler::Totals,
+    /// How often something was not as it should be.
+    pub counters: ppwasm_scheduler::Counters,
+    /// Jobs: live, ended, cancelled, those whose function cannot be loaded.
+    pub jobs: [u64; 4],
+    /// Watches of live jobs.
+    pub watches: u64,
+    /// Groups of steps that wait to be committed.
+    pub groups_waiting: u64,
+    /// Bytes that are free where blobs are kept.
+    pub free_bytes: u64,
 }
 
 /// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.
@@ -136,6 +167,8 @@ impl Server {
             catalog: Catalog::default(),
             identities,
             artifacts,
+            figures: Arc::default(),
+            reads: Reads::default(),
         });
         let core = Core::restore(Arc::clone(&shared), arriving, stopping)?;
         Ok(Self {
@@ -168,6 +201,48 @@ impl Server {
     pub async fn listen(&self, mut listener: impl Listener) {
         while let Some(link) = listener.accept().await {
             self.serve(link);
+        }
+    }
+
+    /// What is counted.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.shared.figures
+    }
+
+    /// What there is at this moment; `None` when the server has ended.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, answered) = oneshot::channel();
+        self.shared
+            .inputs
+            .send(Input::Snapshot(answer))
+            .await
+            .ok()?;
+        answered.await.ok()
+    }
+
+    /// Forgets some of the jobs whose time is over; how many.
+    pub async fn forget_expired(&self) -> u64 {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.shared.inputs.send(Input::ForgetExpired(answer)).await;
+        match asked {
+            Ok(()) => answered.await.unwrap_or(0),
+            Err(_) => 0,
+        }
+    }
+
+    /// Says again what jobs name besides their function, so that it is kept.
+    pub async fn renew_pins(&self) {
+        let mut from = Some(0);
+        while let Some(number) = from {
+            let (answer, answered) = oneshot::channel();
+            let renew = Input::RenewPins {
+                from: number,
+                answer,
+            };
+            if self.shared.inputs.send(renew).await.is_err() {
+                return;
+            }
+            from = answered.await.unwrap_or(None);
         }
     }
 

@@ -59,6 +59,14 @@ pub enum StartError {
         /// Why.
         source: ConnectError,
     },
+    /// The address for figures cannot be listened on.
+    #[error("cannot serve metrics on {address}")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The system does not say where it listens.
     #[error("the system does not tell the address")]
     Address(#[source] io::Error),

@@ -15,8 +15,11 @@ use ppwasm_session::{Session, SessionError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::{info, warn};
 
+use crate::figures::Figures;
 use crate::identities::{Identities, Joiner, RegistrationError};
+use crate::server::chain;
 
 /// A joiner has to be through within this.
 const JOIN_DEADLINE: Duration = Duration::from_secs(20);
@@ -28,7 +31,11 @@ const FAILURES_FORGOTTEN: Duration = Duration::from_secs(60);
 const ADDRESSES_MAX: usize = 4096;
 
 /// Serves all who join, until nobody can come any more.
-pub(super) async fn serve(identities: Arc<Identities>, mut joiners: mpsc::Receiver<Session>) {
+pub(super) async fn serve(
+    identities: Arc<Identities>,
+    figures: Arc<Figures>,
+    mut joiners: mpsc::Receiver<Session>,
+) {
     let mut joining: JoinSet<Option<IpAddr>> = JoinSet::new();
     let mut failures = Failures::default();
     loop {
@@ -46,7 +53,13 @@ pub(super) async fn serve(identities: Arc<Identities>, mut joiners: mpsc::Receiv
                 });
             }
             Some(done) = joining.join_next() => {
+                let counter = match &done {
+                    Ok(None) => &figures.joins_issued,
+                    _ => &figures.joins_refused,
+                };
+                counter.add_one();
                 if let Ok(Some(address)) = done {
+                    info!(%address, "somebody tried to join in vain");
                     failures.add(address, Instant::now());
                 }
             }
@@ -98,11 +111,17 @@ async fn judge(
     Ok(issued.map_err(|error| match error {
         // All that is about the token is one and the same to the joiner.
         RegistrationError::Token(_) | RegistrationError::Name => does_not_hold(),
-        error => refused(
-            error.code(),
-            &error.to_string(),
-            error.retry_after_ms().map(Duration::from_millis),
-        ),
+        RegistrationError::NameTaken | RegistrationError::Revoked => {
+            refused(error.code(), &error.to_string(), None)
+        }
+        error => {
+            warn!(error = %chain(&error), "a certificate could not be issued");
+            refused(
+                error.code(),
+                &error.to_string(),
+                error.retry_after_ms().map(Duration::from_millis),
+            )
+        }
     }))
 }
 

@@ -11,17 +11,20 @@
 //! ```
 //!
 //! `folder` opens or makes those, `joining` lets peers in that have no certificate yet, `upkeep` does what is due now and
-//! then. What peers ask for is [`crate::server`]'s, who they are [`crate::identities`]'.
+//! then, `maintenance` removes what nobody needs, `metrics` tells figures. What peers ask for is [`crate::server`]'s, who they are [`crate::identities`]'.
 
 mod error;
 mod folder;
 mod joining;
+mod maintenance;
+mod metrics;
 mod upkeep;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ppwasm_certs::{Credentials, PrivateKey, Role, Trust, TrustDomain, tls};
 use ppwasm_link::Listener as _;
@@ -30,14 +33,16 @@ use ppwasm_session::{Listener, Sessions};
 use rustls::time_provider::TimeProvider;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::info;
 
 use self::folder::Opened;
+use self::metrics::Metrics;
 use self::upkeep::Upkeep;
 use crate::artifacts::Artifacts;
 use crate::blobs::{BlobLimits, Blobs};
 use crate::child::{ChildArtifacts, ChildImages, ChildProgram};
 use crate::identities::{Identities, RegistrationError};
-use crate::server::{ImageBuilder, Server, ServerConfig, ServerError};
+use crate::server::{ImageBuilder, KEEP_FOR, Server, ServerConfig, ServerError};
 pub use error::StartError;
 pub use folder::{
     ADDRESS_FILE, ARTIFACT_KEY_FILE, ARTIFACTS_FOLDER, AUTHORITY_FOLDER, COORDINATOR_FILE,
@@ -62,6 +67,12 @@ pub struct CoordinatorConfig {
     pub listen: SocketAddr,
     /// The installation's name, of a new folder. An old one has its own, which has to be the same when this is given.
     pub trust_domain: Option<TrustDomain>,
+    /// Where figures are read by HTTP; nowhere by default.
+    pub metrics: Option<SocketAddr>,
+    /// For how long a job is kept after its end when its client does not say. Default [`KEEP_FOR`].
+    pub keep_for: Duration,
+    /// From the start to the first time that something is removed; `None` for the usual time.
+    pub first_maintenance: Option<Duration>,
     /// The scheduler's settings.
     pub scheduler: ppwasm_scheduler::Config,
     /// What blobs may take.
@@ -80,6 +91,9 @@ impl CoordinatorConfig {
             folder: folder.into(),
             listen: (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(),
             trust_domain: None,
+            metrics: None,
+            keep_for: KEEP_FOR,
+            first_maintenance: None,
             scheduler: ServerConfig::new(u64::from_le_bytes(seed)).scheduler,
             blobs: BlobLimits::default(),
             clock: Arc::new(tls::DefaultTimeProvider),
@@ -128,6 +142,7 @@ pub struct Coordinator {
     identities: Arc<Identities>,
     sessions: Sessions,
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     folder: PathBuf,
     is_new: bool,
     tasks: Mutex<JoinSet<()>>,
@@ -157,6 +172,11 @@ impl Coordinator {
         let sessions = listener.sessions();
         let settings = ServerConfig {
             scheduler: config.scheduler.clone(),
+            keep_for: config.keep_for,
+        };
+        let metrics = match config.metrics {
+            Some(address) => Some(Metrics::bind(address).await?),
+            None => None,
         };
         let blobs = store.blobs().clone();
         let folder = config.folder.join(ARTIFACTS_FOLDER);
@@ -164,6 +184,7 @@ impl Coordinator {
             tokio::task::spawn_blocking(|| builders.prepare(folder, blobs, artifact_key));
         let (images, artifacts) = prepared.await.map_err(|_| ServerError::Panicked)??;
         let known = Some(Arc::clone(&identities));
+        let kept = Arc::clone(&store);
         let server = Server::start_with(store, images, settings, known, artifacts.clone())?;
         let server = Arc::new(server);
         let (joiners, joining) = mpsc::channel(JOINERS_WAITING_MAX);
@@ -172,7 +193,17 @@ impl Coordinator {
             Arc::clone(&server),
             PeerListener::new(listener, Some(joiners)),
         ));
-        tasks.spawn(joining::serve(Arc::clone(&identities), joining));
+        let figures = Arc::clone(server.figures());
+        tasks.spawn(joining::serve(Arc::clone(&identities), figures, joining));
+        tasks.spawn(maintenance::run(
+            Arc::clone(&server),
+            kept,
+            config.first_maintenance,
+        ));
+        let metrics_address = metrics.as_ref().map(Metrics::address);
+        if let Some(metrics) = metrics {
+            tasks.spawn(metrics.serve(Arc::clone(&server), sessions.clone()));
+        }
         let upkeep = Upkeep::new(
             config.clone(),
             Arc::clone(&identities),
@@ -185,11 +216,13 @@ impl Coordinator {
             tasks.spawn(artifacts.prepare());
         }
         folder::write_address(&config.folder, address)?;
+        info!(%address, metrics = ?metrics_address, folder = %config.folder.display(), "listening");
         Ok(Self {
             server,
             identities,
             sessions,
             address,
+            metrics: metrics_address,
             folder: config.folder,
             is_new,
             tasks: Mutex::new(tasks),
@@ -199,6 +232,11 @@ impl Coordinator {
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where figures are read, if anywhere.
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// The folder was made by this start.
@@ -244,6 +282,7 @@ impl Coordinator {
     ///
     /// Why it had ended before.
     pub async fn stop(self) -> Result<(), ServerError> {
+        info!("stopping");
         self.sessions.stop("the coordinator is stopping").await;
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);

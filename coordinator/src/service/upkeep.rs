@@ -7,10 +7,12 @@ use ppwasm_certs::Credentials;
 use ppwasm_proto::wire::CloseCode;
 use ppwasm_session::Sessions;
 use tokio::time::{Instant, timeout};
+use tracing::{error, info};
 
 use super::folder::{COORDINATOR_FILE, OPERATOR_FILE};
 use super::{CoordinatorConfig, StartError, folder, server_tls};
 use crate::identities::Identities;
+use crate::server::chain;
 
 /// How often it is looked; a session outlives its certificate, or a revocation that came while it began, by so much.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,7 +61,7 @@ impl Upkeep {
 
     fn close_sessions(&self) {
         let now_s = self.identities.now().as_secs();
-        self.sessions.close_where(|leaf| {
+        let closed = self.sessions.close_where(|leaf| {
             if self.identities.denies(leaf) {
                 Some((CloseCode::Revoked, "the certificate is revoked"))
             } else if leaf.not_after_s <= now_s {
@@ -68,6 +70,12 @@ impl Upkeep {
                 None
             }
         });
+        if closed > 0 {
+            info!(
+                closed,
+                "sessions closed whose certificate is good no longer"
+            );
+        }
     }
 
     async fn renew_own(&mut self) {
@@ -75,17 +83,25 @@ impl Upkeep {
         let is_due = |own: &Credentials| own.leaf().is_ok_and(|leaf| leaf.should_renew(now));
         if is_due(&self.own) {
             match self.renew_coordinator().await {
-                Ok(own) => self.own = own,
-                Err(_) => self.next_renewal = Instant::now() + RENEWAL_PAUSE,
+                Ok(own) => {
+                    info!("the coordinator's certificate is renewed");
+                    self.own = own;
+                }
+                Err(error) => self.renew_later(&error),
             }
         }
         if is_due(&self.operator) {
             let path = self.config.folder.join(OPERATOR_FILE);
             match folder::operator(&self.identities, &path).await {
                 Ok(operator) => self.operator = operator,
-                Err(_) => self.next_renewal = Instant::now() + RENEWAL_PAUSE,
+                Err(error) => self.renew_later(&error),
             }
         }
+    }
+
+    fn renew_later(&mut self, error: &StartError) {
+        error!(error = %chain(error), "a certificate of the coordinator's own could not be renewed");
+        self.next_renewal = Instant::now() + RENEWAL_PAUSE;
     }
 
     async fn renew_coordinator(&self) -> Result<Credentials, StartError> {

@@ -3,14 +3,18 @@
 //! Changed only by what is durable. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use ppwasm_proto::fabric::{ClientName, OutcomeKind, WorkerId};
 use ppwasm_proto::wire::{BlobRef, LABEL_BYTES_MAX, NAME_BYTES_MAX, Text};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::{JobEnd, Timestamp};
 
+use crate::server::KEEP_FOR_MAX;
 use crate::server::terms::JobTerms;
 use crate::store::JobEntry;
+
+const KEEP_FOR_MAX_MS: u64 = KEEP_FOR_MAX.as_secs() * 1000;
 
 /// Tasks by how they ended: succeeded, raised, trapped, limit exceeded, cancelled, abandoned.
 pub(super) type Kinds = [u64; 6];
@@ -27,6 +31,14 @@ pub(super) const fn place(kind: OutcomeKind) -> usize {
     }
 }
 
+const fn end_place(end: JobEnd) -> usize {
+    match end {
+        JobEnd::Finished => 0,
+        JobEnd::Cancelled => 1,
+        JobEnd::ImageFailed => 2,
+    }
+}
+
 /// A job.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
@@ -37,7 +49,8 @@ pub(super) struct Listed {
     /// Standard input and input tree: to be kept while it is there.
     pub pinned: Vec<BlobRef>,
     pub stops_at_failure: bool,
-    pub keep_for_s: Option<u64>,
+    /// From its end on.
+    pub keep_for_ms: u64,
     pub submitted_ms: u64,
     /// Its first grant, when that is known: not of one that ran before a restart.
     pub first_grant_ms: Option<u64>,
@@ -76,6 +89,11 @@ pub(super) struct Directory {
     by_owner: HashMap<ClientName, Numbers>,
     /// By function: its blob, and how many jobs of whom use it.
     functions: BTreeMap<Digest, (BlobRef, BTreeMap<ClientName, u64>)>,
+    /// Ended jobs by the time at which they are forgotten, in milliseconds since 1970.
+    expiring: BTreeSet<(u64, u64)>,
+    /// Jobs that ended: finished, cancelled, without an image.
+    ends: [u64; 3],
+    keep_for_ms: u64,
     workers: HashMap<WorkerId, Seen>,
 }
 
@@ -91,6 +109,15 @@ pub(super) struct Seen {
 }
 
 impl Directory {
+    /// Nothing; jobs that do not say otherwise are kept for so long after their end.
+    pub(super) fn new(keep_for: Duration) -> Self {
+        let keep_for_ms = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            keep_for_ms: keep_for_ms.min(KEEP_FOR_MAX_MS),
+            ..Self::default()
+        }
+    }
+
     // Jobs.
 
     /// A job as the store has it.
@@ -104,7 +131,9 @@ impl Directory {
             function: open.function,
             pinned,
             stops_at_failure: open.stop_at_failure == Some(true),
-            keep_for_s: open.keep_for_s,
+            keep_for_ms: open.keep_for_s.map_or(self.keep_for_ms, |seconds| {
+                seconds.saturating_mul(1000).min(KEEP_FOR_MAX_MS)
+            }),
             submitted_ms: entry.submitted_ms,
             first_grant_ms: None,
             ran_before,
@@ -126,14 +155,19 @@ impl Directory {
         let (_, users) =
             (self.functions.entry(blob.digest)).or_insert_with(|| (blob, BTreeMap::new()));
         *users.entry(listed.owner.clone()).or_default() += 1;
+        if let Some((end, at_ms)) = listed.end {
+            self.ends[end_place(end)] += 1;
+            let until = at_ms.saturating_add(listed.keep_for_ms);
+            self.expiring.insert((until, listed.number));
+        }
         self.ids.insert(listed.number, entry.job);
         self.jobs.insert(entry.job, listed);
     }
 
-    pub(super) fn remove(&mut self, job: JobId) {
-        let Some(listed) = self.jobs.remove(&job) else {
-            return;
-        };
+    /// A job is gone. Its function, when no other job uses it.
+    pub(super) fn remove(&mut self, job: JobId) -> Option<Digest> {
+        let listed = self.jobs.remove(&job)?;
+        self.leave_end(&listed);
         self.ids.remove(&listed.number);
         self.everybodys.all.remove(&listed.number);
         self.everybodys.live.remove(&listed.number);
@@ -153,7 +187,19 @@ impl Directory {
             }
             if users.is_empty() {
                 self.functions.remove(&listed.function.digest);
+                return Some(listed.function.digest);
             }
+        }
+        None
+    }
+
+    /// What is kept of a job's end.
+    fn leave_end(&mut self, listed: &Listed) {
+        if let Some((end, at_ms)) = listed.end {
+            let count = &mut self.ends[end_place(end)];
+            *count = count.saturating_sub(1);
+            let until = at_ms.saturating_add(listed.keep_for_ms);
+            self.expiring.remove(&(until, listed.number));
         }
     }
 
@@ -167,11 +213,17 @@ impl Directory {
 
     /// The job has ended, or runs again.
     pub(super) fn set_end(&mut self, job: JobId, end: Option<(JobEnd, u64)>) {
-        let Some(listed) = self.jobs.get_mut(&job) else {
+        let Some(mut listed) = self.jobs.remove(&job) else {
             return;
         };
+        self.leave_end(&listed);
         listed.end = end;
         let number = listed.number;
+        if let Some((end, at_ms)) = end {
+            self.ends[end_place(end)] += 1;
+            let until = at_ms.saturating_add(listed.keep_for_ms);
+            self.expiring.insert((until, number));
+        }
         let owners = self.by_owner.get_mut(&listed.owner);
         for numbers in owners.into_iter().chain([&mut self.everybodys]) {
             if end.is_some() {
@@ -180,6 +232,28 @@ impl Directory {
                 numbers.live.insert(number);
             }
         }
+        self.jobs.insert(job, listed);
+    }
+
+    /// Ended jobs whose time is over, at most so many.
+    pub(super) fn expired(&self, now_ms: u64, limit: usize) -> Vec<JobId> {
+        let due = self.expiring.range(..=(now_ms, u64::MAX)).take(limit);
+        due.filter_map(|(_, number)| self.ids.get(number).copied())
+            .collect()
+    }
+
+    /// What jobs from this number on name besides their function, of at most so many jobs, and where to go on.
+    pub(super) fn pinned(&self, from: u64, limit: usize) -> (Vec<BlobRef>, Option<u64>) {
+        let mut blobs = Vec::new();
+        for (count, (number, job)) in self.ids.range(from..).enumerate() {
+            if count == limit {
+                return (blobs, Some(*number));
+            }
+            if let Some(listed) = self.jobs.get(job) {
+                blobs.extend(&listed.pinned);
+            }
+        }
+        (blobs, None)
     }
 
     /// Jobs, newest first, those before `below`: of one owner, or of everybody.
@@ -223,6 +297,12 @@ impl Directory {
             };
             Some((*blob, jobs))
         })
+    }
+
+    /// Jobs by state: live, finished, cancelled, without an image.
+    pub(super) fn states(&self) -> [u64; 4] {
+        let [finished, cancelled, invalid] = self.ends;
+        [self.live(), finished, cancelled, invalid]
     }
 
     /// How many jobs have not ended.

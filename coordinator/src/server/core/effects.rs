@@ -10,12 +10,14 @@ use ppwasm_proto::wire::{
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
 
+use tracing::{debug, info, warn};
+
 use super::directory::{Listed, place};
 use super::input::failed;
 use super::queries::{counts_of, state_of};
 use super::{
-    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Bodies, Core, Input, JOB_WATCHES_MAX, list,
-    wall_ms,
+    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Bodies, Core, Input, JOB_WATCHES_MAX, chain,
+    list, wall_ms,
 };
 use crate::server::Shared;
 use crate::server::images::LoadOutput;
@@ -40,7 +42,10 @@ impl Core {
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Command(command) => self.carry_out_command(command),
-            Effect::JobSubmitted(job) => self.list_job(job),
+            Effect::JobSubmitted(job) => {
+                self.shared.figures.jobs_submitted.add_one();
+                self.list_job(job);
+            }
             Effect::AttemptsLost(job, change) => {
                 if let Some(listed) = self.directory.job_mut(job) {
                     listed.lost_attempts = listed.lost_attempts.saturating_add_signed(change);
@@ -55,6 +60,7 @@ impl Core {
                 if let Some(worker) = worker.and_then(|name| self.directory.worker_mut(&name)) {
                     worker.tasks_ended += 1;
                 }
+                self.shared.figures.ended(kind);
                 let mut fails = false;
                 if let Some(listed) = self.directory.job_mut(job) {
                     listed.kinds[place(kind)] += 1;
@@ -68,6 +74,7 @@ impl Core {
                 }
             }
             Effect::JobEnded(job, how) => {
+                info!(%job, ?how, "job ended");
                 self.directory.set_end(job, Some((how, wall_ms())));
                 let end = self.end_of(job, how);
                 for watch in self.watches.remove(&job).unwrap_or_default() {
@@ -82,7 +89,9 @@ impl Core {
             }
             Effect::JobForgotten(job) => {
                 self.shared.catalog.forget(job);
-                self.directory.remove(job);
+                if let Some(function) = self.directory.remove(job) {
+                    self.shared.shelf.forget(&function);
+                }
                 self.watches.remove(&job);
             }
             Effect::Watch(session, watch) => self.add_watch(session, watch),
@@ -123,6 +132,8 @@ impl Core {
             self.shared.store.job(&job),
             self.shared.catalog.terms(&*self.shared.store, job),
         ) {
+            let (owner, name) = (&entry.spec.owner, &terms.open.name);
+            info!(%job, number = entry.number, %owner, name = ?name, "job submitted");
             self.directory.add(&entry, &terms, false);
         }
     }
@@ -321,11 +332,27 @@ impl Core {
                 };
                 let shared = Arc::clone(&shared);
                 let build = move || shared.shelf.build(&*shared.store, function);
-                if let Ok(Ok(built)) = tokio::task::spawn_blocking(build).await {
-                    bytes = built;
-                    break;
+                match tokio::task::spawn_blocking(build).await {
+                    Ok(Ok(built)) => {
+                        bytes = built;
+                        break;
+                    }
+                    Ok(Err(error)) => {
+                        warn!(%function, error = %chain(&error), "an image could not be built");
+                    }
+                    Err(_) => warn!(%function, "building an image met a bug"),
                 }
                 tokio::time::sleep(BUILD_PAUSE).await;
+            }
+            match bytes {
+                Some(bytes) => {
+                    debug!(%function, bytes, "image built");
+                    shared.figures.images_built.add_one();
+                }
+                None => {
+                    info!(%function, "a function cannot be loaded");
+                    shared.figures.images_failed.add_one();
+                }
             }
             let _ = shared.inputs.send(Input::Built { function, bytes }).await;
         });

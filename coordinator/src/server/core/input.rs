@@ -1,20 +1,28 @@
 //! What sessions tell the core, and the events that the scheduler is told of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ppwasm_proto::fabric::{ClientName, SessionId, WorkerId};
 use ppwasm_proto::wire::{ErrorCode, Failed, LABEL_BYTES_MAX, Message, Payload, Text};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::{Ended, Event, Hello, Leaving, Micros, RequestId};
 use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
 
 use super::directory::Seen;
 use super::effects::Effect;
-use super::{AskKind, Asker, Bodies, Connected, Core};
+use super::{
+    AskKind, Asker, Bodies, Connected, Core, JOBS_PER_STEP, SPACE_EVERY, SPACE_MARGIN, pin, wall_ms,
+};
+use crate::server::Snapshot;
 use crate::server::session::Outgoing;
 use crate::server::terms::JobTerms;
 use crate::server::watch::{Watch, body};
 use crate::store::{Body, TaskResult};
+
+/// When a client may try again after the disk was full.
+const SPACE_RETRY_MS: u64 = 5000;
 
 /// What sessions tell the core.
 #[allow(
@@ -22,6 +30,15 @@ use crate::store::{Body, TaskResult};
     reason = "nearly all are messages, which are moved"
 )]
 pub(crate) enum Input {
+    /// What there is at this moment.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Jobs whose time is over: some are forgotten, and how many is told.
+    ForgetExpired(oneshot::Sender<u64>),
+    /// What jobs from this number on name is said again; where to go on is told.
+    RenewPins {
+        from: u64,
+        answer: oneshot::Sender<Option<u64>>,
+    },
     /// A question, and where the answer goes.
     Query {
         client: ClientName,
@@ -120,6 +137,17 @@ impl Core {
                 hello,
                 offer,
             } => self.join(session, hello, *offer),
+            Input::Snapshot(answer) => {
+                let _ = answer.send(self.snapshot());
+            }
+            Input::ForgetExpired(answer) => {
+                let _ = answer.send(self.forget_expired());
+            }
+            Input::RenewPins { from, answer } => {
+                let (blobs, next) = self.directory.pinned(from, JOBS_PER_STEP);
+                self.open.writes.extend(blobs.into_iter().map(pin));
+                let _ = answer.send(next);
+            }
             Input::Query {
                 client,
                 query,
@@ -136,7 +164,10 @@ impl Core {
                 asks,
             } => self.take_from_client(session, client, request, asks),
             Input::Left { session, how } => {
-                self.sessions.remove(&session);
+                let connected = self.sessions.remove(&session);
+                if let Some(worker) = connected.and_then(|connected| connected.worker) {
+                    info!(%worker, ?how, "worker left");
+                }
                 self.handle(Event::WorkerLeft { session, how }, &mut Bodies::default());
             }
             Input::Revoked { worker } => {
@@ -152,6 +183,52 @@ impl Core {
         }
     }
 
+    fn snapshot(&self) -> Snapshot {
+        let root = self.shared.store.blobs().root();
+        Snapshot {
+            totals: self.scheduler.totals(),
+            counters: *self.scheduler.counters(),
+            jobs: self.directory.states(),
+            watches: self.watches.values().map(Vec::len).sum::<usize>() as u64,
+            groups_waiting: (self.waiting.len() + self.in_flight.len()) as u64,
+            free_bytes: crate::blobs::free_bytes(root).unwrap_or(0),
+        }
+    }
+
+    fn forget_expired(&mut self) -> u64 {
+        let jobs = self.directory.expired(wall_ms(), JOBS_PER_STEP);
+        let count = jobs.len() as u64;
+        for job in jobs {
+            // Nobody waits for the answer.
+            self.next_request += 1;
+            let request = RequestId(self.next_request);
+            self.handle(Event::JobForgotten { request, job }, &mut Bodies::default());
+        }
+        self.shared.figures.jobs_expired.add(count);
+        count
+    }
+
+    /// Whether there is room to begin something new.
+    fn has_space(&mut self) -> bool {
+        match self.space {
+            Some((at, has_space)) if at.elapsed() < SPACE_EVERY => has_space,
+            _ => {
+                let blobs = self.shared.store.blobs();
+                // Who cannot say how much is free is asked by writing.
+                let free = crate::blobs::free_bytes(blobs.root()).unwrap_or(u64::MAX);
+                let kept = blobs.limits().free_bytes_min;
+                let has_space = kept == 0 || free >= kept.saturating_add(SPACE_MARGIN.min(kept));
+                if let Some((_, had_space)) = self.space
+                    && had_space != has_space
+                {
+                    warn!(free, has_space, "space on the disk");
+                }
+                self.space = Some((Instant::now(), has_space));
+                has_space
+            }
+        }
+    }
+
     fn join(&mut self, session: SessionId, hello: Box<Hello>, offer: Offer) {
         let worker = hello.worker.clone();
         if let Some(connected) = self.sessions.get_mut(&session) {
@@ -162,6 +239,7 @@ impl Core {
             &mut Bodies::default(),
         );
         if self.scheduler.knows_worker(&worker) {
+            info!(%worker, target = ?offer.target, profile = ?offer.cpu_profile, build = ?offer.build, "worker joined");
             let seen = Seen {
                 target: offer.target,
                 cpu_profile: offer.cpu_profile,
@@ -252,6 +330,12 @@ impl Core {
         number: u32,
         asks: Ask,
     ) {
+        if matches!(asks, Ask::Open { .. } | Ask::Append { .. }) && !self.has_space() {
+            let reason = "the coordinator's disk is nearly full";
+            let message = failed(number, ErrorCode::NoSpace, reason, Some(SPACE_RETRY_MS));
+            self.send(session, message);
+            return;
+        }
         self.next_request += 1;
         let request = RequestId(self.next_request);
         let mut bodies = Bodies::default();

@@ -20,6 +20,7 @@ use ppwasm_proto::wire::{BlobRef, CREDIT_MAX, List};
 use ppwasm_scheduler::{Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp};
 use tokio::sync::{Semaphore, mpsc, watch as signal};
 use tokio::task::JoinSet;
+use tracing::{error, info};
 
 use self::directory::{Directory, place};
 use self::effects::Effect;
@@ -49,6 +50,12 @@ const BUILDS_MAX: usize = 1;
 const BUILD_TRIES: u32 = 5;
 /// Time between them.
 const BUILD_PAUSE: Duration = Duration::from_secs(1);
+/// How often free space is looked at.
+const SPACE_EVERY: Duration = Duration::from_millis(500);
+/// Bytes beyond those that the store keeps free: nothing new is begun with less, so that what has begun can be recorded.
+const SPACE_MARGIN: u64 = 64 << 20;
+/// Jobs that are forgotten, or whose blobs are said again, in one step.
+const JOBS_PER_STEP: usize = 200;
 /// Jobs that are read at a time when the coordinator starts.
 const JOBS_PER_READ: u32 = 1000;
 /// Watches of one job.
@@ -60,6 +67,13 @@ struct Group {
     writes: Vec<Write>,
     bytes: usize,
     effects: Vec<Effect>,
+}
+
+/// A group that the store has.
+struct InFlight {
+    effects: Vec<Effect>,
+    writes: u64,
+    since: Instant,
 }
 
 /// Who waits for an answer of the scheduler.
@@ -106,8 +120,8 @@ pub(crate) struct Core {
     commit: mpsc::Sender<Result<(), CommitError>>,
     open: Group,
     waiting: VecDeque<Group>,
-    /// Effects of the groups that the store has.
-    in_flight: VecDeque<Vec<Effect>>,
+    /// The groups that the store has.
+    in_flight: VecDeque<InFlight>,
     sessions: HashMap<SessionId, Connected>,
     askers: HashMap<RequestId, Asker>,
     next_request: u64,
@@ -115,6 +129,8 @@ pub(crate) struct Core {
     directory: Directory,
     /// Slots that the operator gave workers.
     slots: HashMap<WorkerId, u64>,
+    /// When free space was looked at, and whether it was enough to begin something new.
+    space: Option<(Instant, bool)>,
     builds: JoinSet<()>,
     may_build: Arc<Semaphore>,
     outbox: Outbox,
@@ -130,6 +146,8 @@ impl Core {
         let mut records = Vec::new();
         (shared.store).recover(&mut |record| records.push(record))?;
         let directory = read_directory(&shared, &records)?;
+        let (jobs, epoch_number) = (directory.live(), shared.store.epoch().number());
+        info!(jobs, epoch = epoch_number, "restored what is in the store");
         let mut config = shared.config.scheduler.clone();
         config.lease_key = shared.store.lease_key();
         let mut outbox = Outbox::default();
@@ -153,6 +171,7 @@ impl Core {
             watches: HashMap::new(),
             directory,
             slots: HashMap::new(),
+            space: None,
             builds: JoinSet::new(),
             may_build: Arc::new(Semaphore::new(BUILDS_MAX)),
             outbox,
@@ -176,9 +195,15 @@ impl Core {
                 biased;
                 _ = self.stop.changed() => return Ok(()),
                 Some(result) = self.committed.recv() => {
+                    if let Err(error) = &result {
+                        error!(error = %chain(error), "the store did not take a batch");
+                    }
                     result?;
-                    for effect in self.in_flight.pop_front().unwrap_or_default() {
-                        self.carry_out(effect);
+                    if let Some(group) = self.in_flight.pop_front() {
+                        self.shared.figures.commit(group.writes, group.since.elapsed());
+                        for effect in group.effects {
+                            self.carry_out(effect);
+                        }
                     }
                 }
                 _ = self.inputs.recv_many(&mut arrived, INPUTS_PER_GROUP_MAX), if has_room => {
@@ -303,7 +328,7 @@ impl Core {
             if group.writes.is_empty() {
                 let effects = self.waiting.pop_front().unwrap_or_default().effects;
                 match self.in_flight.back_mut() {
-                    Some(last) => last.extend(effects),
+                    Some(last) => last.effects.extend(effects),
                     None => effects
                         .into_iter()
                         .for_each(|effect| self.carry_out(effect)),
@@ -315,13 +340,18 @@ impl Core {
             }
             let group = self.waiting.pop_front().unwrap_or_default();
             let commit = self.commit.clone();
+            let in_flight = InFlight {
+                effects: group.effects,
+                writes: group.writes.len() as u64,
+                since: Instant::now(),
+            };
             let batch = Batch::at(wall_ms(), group.writes);
             let done = move |result: Result<Vec<_>, _>| {
                 // There is room for every group that is in flight.
                 let _ = commit.try_send(result.map(|_| ()));
             };
             match self.shared.store.commit(batch, Box::new(done)) {
-                Ok(()) => self.in_flight.push_back(group.effects),
+                Ok(()) => self.in_flight.push_back(in_flight),
                 Err(refused) => return Err(refused.why.into()),
             }
         }
@@ -356,7 +386,7 @@ async fn until(deadline: Option<Instant>) {
 
 /// Everything that is listed, as the store and its records have it.
 fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, ServerError> {
-    let mut directory = Directory::default();
+    let mut directory = Directory::new(shared.config.keep_for);
     let mut released = HashSet::new();
     for record in records {
         if let Record::TasksReleased { job, .. } = record {
@@ -402,6 +432,17 @@ fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, Serv
     Ok(directory)
 }
 
+/// An error and its causes as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 /// Keeps a blob that a job names.
 fn pin(blob: BlobRef) -> Write {
     Write::Bundle {
@@ -425,7 +466,8 @@ fn row_bytes(body: &Body) -> usize {
     }
 }
 
-fn wall_ms() -> u64 {
+/// The time on the wall, in milliseconds since 1970.
+pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }

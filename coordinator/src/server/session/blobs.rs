@@ -1,13 +1,21 @@
 //! Blobs on their way in and out.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ppwasm_link::{BlobRequest, LinkReceiver};
 use ppwasm_proto::wire::{BlobRef, ErrorCode, Payload};
+use tracing::warn;
 
 use super::{BLOB_BYTES_MAX, BLOBS_MAX, Reader};
+use crate::blobs::BlobError;
 use crate::server::Shared;
+use crate::server::core::chain;
+
+/// Tries to keep a blob that somebody else brings at the same time.
+const PUT_TRIES: u32 = 50;
+/// Time between them.
+const PUT_PAUSE: Duration = Duration::from_millis(100);
 
 impl<R: LinkReceiver> Reader<'_, R> {
     pub(super) async fn blob(&mut self, request: BlobRequest) {
@@ -18,14 +26,17 @@ impl<R: LinkReceiver> Reader<'_, R> {
         let shared = Arc::clone(self.shared);
         self.tasks.spawn_blocking(move || match request {
             BlobRequest::Get { digest, answer } => {
-                let read = shared.store.blobs().read(&digest, BLOB_BYTES_MAX);
-                let _ = answer.send(read.map(Into::into).map_err(|_| ErrorCode::NotFound));
+                let read = shared.reads.read(shared.store.blobs(), &digest);
+                let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                shared.figures.blob_bytes_out.add(bytes);
+                let _ = answer.send(read);
             }
             BlobRequest::Put {
                 blob,
                 bytes,
                 answer,
             } => {
+                shared.figures.blob_bytes_in.add(bytes.len() as u64);
                 let _ = answer.send(shared.put(blob, &bytes));
             }
         });
@@ -42,13 +53,21 @@ pub(super) const fn blob_of(payload: &Payload) -> Option<BlobRef> {
 
 impl Shared {
     /// Whether these are here. They count as new then, so that they stay until they are named.
-    pub(super) async fn has_all(self: &Arc<Self>, blobs: Vec<BlobRef>) -> bool {
+    /// `None` when that cannot be told at the moment.
+    pub(super) async fn has_all(self: &Arc<Self>, blobs: Vec<BlobRef>) -> Option<bool> {
         if blobs.is_empty() {
-            return true;
+            return Some(true);
         }
         let shared = Arc::clone(self);
-        let look = move || blobs.into_iter().all(|blob| shared.has_blob(blob));
-        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+        let look = move || {
+            for blob in blobs {
+                if !shared.has_blob(blob).ok()? {
+                    return Some(false);
+                }
+            }
+            Some(true)
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or(None)
     }
 
     pub(super) fn put(&self, blob: BlobRef, bytes: &[u8]) -> Result<(), ErrorCode> {
@@ -58,21 +77,28 @@ impl Shared {
         if BlobRef::of(bytes) != blob {
             return Err(ErrorCode::DigestMismatch);
         }
-        if self.has_blob(blob) {
+        if self.has_blob(blob).is_ok_and(|has_it| has_it) {
             return Ok(());
         }
-        let stored = self.store.blobs().put(bytes);
-        stored
-            .map(|_| ())
-            .map_err(|error| match error.is_no_space() {
-                true => ErrorCode::NoSpace,
-                false => ErrorCode::Internal,
-            })
+        for _ in 0..PUT_TRIES {
+            match self.store.blobs().put(bytes) {
+                Ok(_) => return Ok(()),
+                // Somebody else brings the same at this moment; then it is there.
+                Err(BlobError::UploadBusy { .. }) => std::thread::sleep(PUT_PAUSE),
+                Err(BlobError::TooManyUploads { .. }) => return Err(ErrorCode::Busy),
+                Err(error) if error.is_no_space() => return Err(ErrorCode::NoSpace),
+                Err(error) => {
+                    warn!(error = %chain(&error), "a blob could not be kept");
+                    return Err(ErrorCode::Internal);
+                }
+            }
+        }
+        Err(ErrorCode::Busy)
     }
 
     /// Whether a blob is here; it counts as new then, so that it stays until it is named.
-    pub(super) fn has_blob(&self, blob: BlobRef) -> bool {
-        let found = self.store.blobs().renew(&blob.digest, SystemTime::now());
-        found.is_ok_and(|size| size == Some(blob.bytes))
+    fn has_blob(&self, blob: BlobRef) -> Result<bool, BlobError> {
+        let found = self.store.blobs().renew(&blob.digest, SystemTime::now())?;
+        Ok(found == Some(blob.bytes))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
-use ppwasm_proto::wire::{Done, ErrorCode, Message};
+use ppwasm_proto::wire::{BlobRef, Done, ErrorCode, Message};
 
 use super::blobs::blob_of;
 use super::{CONVERSATIONS_MAX, End, Reader};
@@ -13,6 +13,21 @@ use crate::server::terms::JobTerms;
 use crate::server::watch::{Watch, WatchSender, body};
 
 impl<R: LinkReceiver> Reader<'_, R> {
+    /// Fails when not all blobs that a message names are here.
+    async fn look_for(&mut self, request: u32, named: Vec<BlobRef>) -> Result<(), Message> {
+        match self.shared.has_all(named).await {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let reason = "put the bundle and other blobs first";
+                Err(failed(request, ErrorCode::NotFound, reason, None))
+            }
+            None => {
+                let reason = "blobs cannot be read";
+                Err(failed(request, ErrorCode::Internal, reason, Some(1000)))
+            }
+        }
+    }
+
     pub(super) async fn take_from_client(
         &mut self,
         client: ClientName,
@@ -28,15 +43,9 @@ impl<R: LinkReceiver> Reader<'_, R> {
                         .await;
                 }
                 let named = [Some(open.function), open.stdin, open.inputs];
-                if !self
-                    .shared
-                    .has_all(named.into_iter().flatten().collect())
-                    .await
-                {
-                    let reason = "put the bundle and other blobs first";
-                    return self
-                        .say(failed(request, ErrorCode::NotFound, reason, None))
-                        .await;
+                let named = named.into_iter().flatten().collect();
+                if let Err(failed) = self.look_for(request, named).await {
+                    return self.say(failed).await;
                 }
                 if self.open_jobs.len() >= CONVERSATIONS_MAX {
                     let reason = "too many jobs are open in this session";
@@ -55,10 +64,8 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     return self.say(message).await;
                 };
                 let named = append.calls.iter().filter_map(blob_of).collect();
-                if !self.shared.has_all(named).await {
-                    let reason = "put the blobs first";
-                    let message = failed(append.request, ErrorCode::NotFound, reason, None);
-                    return self.say(message).await;
+                if let Err(failed) = self.look_for(append.request, named).await {
+                    return self.say(failed).await;
                 }
                 let first = append.first.0;
                 let calls = append.calls.into_iter().map(body).collect();

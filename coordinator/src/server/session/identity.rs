@@ -10,6 +10,8 @@ use ppwasm_proto::wire::{
     Text, TokenMinted, Welcome,
 };
 
+use tracing::warn;
+
 use super::{End, Reader};
 use crate::identities::{Identities, RegistrationError};
 use crate::server::core::{Input, failed};
@@ -53,7 +55,13 @@ impl<R: LinkReceiver> Reader<'_, R> {
         let answer = match message {
             Message::MintToken(ask) => mint(&identities, ask, &by).await,
             Message::RevokeIdentity(ask) => self.revoke(&identities, ask, &by).await,
-            Message::RenewCertificate(ask) => renew(&identities, self.certificate, ask).await,
+            Message::RenewCertificate(ask) => {
+                let renewed = renew(&identities, self.certificate, ask).await;
+                if renewed.is_ok() {
+                    self.shared.figures.renewals.add_one();
+                }
+                renewed
+            }
             _ => return Ok(()),
         };
         let answer = answer.unwrap_or_else(|error| {
@@ -69,6 +77,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
 
     /// Refuses what only the operator may do, and notes that somebody else tried.
     pub(super) async fn deny(&mut self, request: u32, what: &str) -> Result<(), End> {
+        warn!(peer = %self.peer, what, "permission denied");
         if let Some(identities) = &self.shared.identities {
             let by = self.peer.to_string();
             identities.audit_denial(&by, what).await;
@@ -90,6 +99,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
         if let Some(worker) = identity.worker() {
             self.tell_revoked(worker).await?;
         }
+        self.shared.figures.revocations.add_one();
         let request = ask.request;
         Ok(Done { request }.into())
     }

@@ -20,6 +20,7 @@ use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::{Lease, Leaving, Micros};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, info};
 
 use self::write::write;
 use super::Shared;
@@ -84,6 +85,9 @@ pub(crate) async fn serve<L: Link>(
     if shared.inputs.send(opened).await.is_err() {
         return;
     }
+    shared.figures.sessions.add_one();
+    debug!(session = session.0, %peer, "session opened");
+    let name = peer.clone();
     let end = {
         let mut reader = Reader {
             shared: &shared,
@@ -110,6 +114,17 @@ pub(crate) async fn serve<L: Link>(
             end = writing => end,
         }
     };
+    match &end {
+        End::Close(code, reason) => {
+            info!(session = session.0, peer = %name, %code, reason, "session closed");
+        }
+        end => debug!(session = session.0, peer = %name, ?end, "session ended"),
+    }
+    if let (End::Close(CloseCode::WrongMessage, reason), Some(identities)) =
+        (&end, &shared.identities)
+    {
+        identities.audit_denial(&name.to_string(), reason).await;
+    }
     let how = match end {
         End::Orderly => Leaving::Orderly,
         End::Lost | End::Close(..) => Leaving::Lost,

@@ -152,8 +152,15 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     output.into_iter().flatten().chain([&result.outcome])
                 });
                 let named = payloads.filter_map(blob_of).collect();
-                if !self.shared.has_all(named).await {
-                    return Err(End::Close(CloseCode::WrongMessage, "a blob is missing"));
+                match self.shared.has_all(named).await {
+                    Some(true) => {}
+                    Some(false) => {
+                        return Err(End::Close(CloseCode::WrongMessage, "a blob is missing"));
+                    }
+                    // It comes again with the same results.
+                    None => {
+                        return Err(End::Close(CloseCode::Internal, "blobs cannot be read"));
+                    }
                 }
             }
             _ => {}

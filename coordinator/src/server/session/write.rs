@@ -16,6 +16,9 @@ use crate::server::terms::JobTerms;
 use crate::server::watch::payload;
 use crate::store::Body;
 
+/// Calls that are read at a time for a grant.
+const CALLS_PER_READ: usize = 64;
+
 pub(super) async fn write<S: LinkSender>(
     shared: &Shared,
     sender: &mut S,
@@ -39,6 +42,7 @@ pub(super) async fn write<S: LinkSender>(
             if let Message::Welcome(welcome) = &mut message {
                 identity::complete(welcome, &shared.identities, certificate);
             }
+            shared.figures.sent(&message);
             match tokio::time::timeout(SEND_TIME, sender.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return End::Lost,
@@ -65,6 +69,8 @@ impl Shared {
             let from = first.claim.identity.task.0;
             let follows = |(task, lease): &(u64, &Lease)| lease.claim.identity.task.0 == *task;
             let run = (from..).zip(rest).take_while(follows).count();
+            // So that not everything is in memory at once.
+            let run = run.min(CALLS_PER_READ);
             let (these, others) = rest.split_at(run);
             rest = others;
             let Ok(calls) = self.store.calls(&job, from, run as u64) else {
