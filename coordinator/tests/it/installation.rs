@@ -171,11 +171,20 @@ impl Installation {
 }
 
 pub(crate) async fn start(folder: &Path, clock: &Arc<Clock>) -> Result<Coordinator, StartError> {
+    start_with(config(folder, clock)).await
+}
+
+/// Settings for a test: a port of its own, and short times.
+pub(crate) fn config(folder: &Path, clock: &Arc<Clock>) -> CoordinatorConfig {
     let mut config = CoordinatorConfig::new(folder);
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.clock = Arc::<Clock>::clone(clock);
     config.scheduler.reconnect_grace = ppwasm_scheduler::Micros::from_millis(100);
     config.scheduler.restart_grace = ppwasm_scheduler::Micros::from_millis(500);
+    config
+}
+
+pub(crate) async fn start_with(config: CoordinatorConfig) -> Result<Coordinator, StartError> {
     Coordinator::start(config, Builders::Here(Arc::new(NoImages))).await
 }
 

@@ -11,3 +11,4 @@ mod installation;
 mod jobs;
 mod permissions;
 mod restart;
+mod upkeep;
