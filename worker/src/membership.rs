@@ -102,6 +102,11 @@ impl Membership {
         leaf.map_or_else(|_| String::new(), |leaf| leaf.identity.name().to_owned())
     }
 
+    /// The file that it is kept in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The key that artifacts are signed with; absent when the coordinator has none.
     pub const fn artifact_key(&self) -> Option<&PublicKey> {
         self.credentials.artifact_key.as_ref()

@@ -23,7 +23,7 @@ pub(crate) use coordinator::{
 pub(crate) use doctor::Doctor;
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
-pub(crate) use worker::{Worker, WorkerStart};
+pub(crate) use worker::{Compile, Worker, WorkerStart};
 
 /// The command that coordinators start this program with.
 pub(crate) const CHILD_COMMAND: &str = "internal-child";

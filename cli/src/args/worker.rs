@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand, ValueHint};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 
 use crate::address::Address;
 
@@ -37,7 +37,21 @@ pub(crate) struct WorkerStart {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub slots: Option<u16>,
 
+    /// Who compiles the sandbox for this machine
+    #[arg(long, value_enum, value_name = "WHO", default_value_t)]
+    pub compile: Compile,
+
     /// Where the worker's key and certificate are kept (default: ppwasm/worker in $XDG_STATE_HOME or ~/.local/state)
     #[arg(long, value_name = "DIR", env = "PPWASM_WORKER_DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
+}
+
+/// Who compiles the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Compile {
+    /// The coordinator, which signs it
+    #[default]
+    Coordinator,
+    /// This machine, from the guest that is installed with this program
+    Local,
 }

@@ -2,15 +2,21 @@
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_certs::JoinToken;
 use ppwasm_host::Host;
+use ppwasm_link::DialError;
 use ppwasm_proto::fabric::Incarnation;
+use ppwasm_session::link::CoordinatorDialer;
 use ppwasm_worker::agent::{Config, ExitReason};
-use ppwasm_worker::{Handle, Membership, MembershipError, Worker, WorkerConfig, WorkerEnd};
+use ppwasm_worker::{
+    Handle, Membership, MembershipError, ProvisionError, Provisioning, Wanted, Worker,
+    WorkerConfig, WorkerEnd, provision,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
@@ -19,7 +25,8 @@ use super::submit::tell_preparing;
 use crate::address::Address;
 use crate::args;
 use crate::exit_code::ExitCode;
-use crate::failure::{Because, Failure, Result};
+use crate::failure::{Because, Failure, Result, chain};
+use crate::units::Size;
 use crate::visible;
 
 /// The worker's key and certificate in its folder.
@@ -28,6 +35,9 @@ const CREDENTIALS_FILE: &str = "worker.credentials";
 const TOKEN_BYTES_MAX: u64 = 4096;
 /// Bytes of the machine's name that go into the worker's.
 const HOST_NAME_BYTES_MAX: usize = 40;
+/// Pauses between tries to get the sandbox: the first, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Carries the command out.
 pub(crate) fn worker(args: &args::Worker) -> Result<ExitCode> {
@@ -159,36 +169,117 @@ fn random() -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Serves until it is drained; when the coordinator has another guest, with that one.
 async fn serve(
     args: &args::WorkerStart,
-    membership: Membership,
+    mut membership: Membership,
     addresses: &[SocketAddr],
-    drains: watch::Receiver<bool>,
+    mut drains: watch::Receiver<bool>,
 ) -> Result<ExitCode> {
-    let host = tokio::task::spawn_blocking({
-        let slots = args.slots;
-        move || build_host(slots)
-    });
-    let host = host.await.machine("could not start a sandbox")??;
-    let slots = u32::try_from(host.slots()).unwrap_or(1);
-    let name = membership.name();
-    let dialer = membership.dialer(addresses).machine("could not connect")?;
-    let agent = Config::new(Incarnation(random()?), random()?, slots);
-    let label = format!("ppwasm {}", env!("CARGO_PKG_VERSION"));
-    let worker = Worker::new(
-        Arc::new(host),
-        Arc::clone(&dialer),
-        WorkerConfig { agent, label },
-    )
-    .renewed_by(membership.into_renewer(dialer));
-    visible::note(&format!(
-        "ppwasm: worker {name} serves {} with {slots} slots",
-        args.coordinator
-    ));
-    let drainer = tokio::spawn(drain(worker.handle(), drains));
-    let end = worker.run().await;
-    drainer.abort();
-    ended(end)
+    let (mut incarnation, mut pause) = (random()?, PAUSE_MIN);
+    loop {
+        let path = membership.path().to_owned();
+        let dialer = membership.dialer(addresses).machine("could not connect")?;
+        let host = tokio::select! {
+            host = make_host(args, &membership, &dialer) => host?,
+            _ = drains.wait_for(|drains| *drains) => return Ok(ExitCode::Succeeded),
+        };
+        let slots = u32::try_from(host.slots()).unwrap_or(1);
+        visible::note(&format!(
+            "ppwasm: worker {} serves {} with {slots} slots",
+            membership.name(),
+            args.coordinator
+        ));
+        let config = WorkerConfig {
+            agent: Config::new(Incarnation(incarnation), random()?, slots),
+            label: format!("ppwasm {}", env!("CARGO_PKG_VERSION")),
+        };
+        let worker = Worker::new(Arc::new(host), Arc::clone(&dialer), config)
+            .renewed_by(membership.into_renewer(dialer));
+        let drainer = tokio::spawn(drain(worker.handle(), drains.clone()));
+        let started = Instant::now();
+        let end = worker.run().await;
+        drainer.abort();
+        match end {
+            WorkerEnd::GuestChanged if args.compile == args::Compile::Coordinator => {
+                visible::note("ppwasm: the coordinator has another version of the sandbox");
+                // What it held is another's by now; a worker that begins anew is another one.
+                incarnation = incarnation.wrapping_add(1);
+                if started.elapsed() > PAUSE_MAX {
+                    pause = PAUSE_MIN;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                membership = reload(&path)?;
+            }
+            end => return ended(end),
+        }
+    }
+}
+
+fn reload(path: &Path) -> Result<Membership> {
+    let loaded = Membership::load(path, SystemTime::now()).usage(path.display())?;
+    loaded.ok_or_else(|| Failure::usage(format!("{} is gone", path.display())))
+}
+
+/// The host: by default of what the coordinator has compiled and signed for this machine.
+async fn make_host(
+    args: &args::WorkerStart,
+    membership: &Membership,
+    dialer: &CoordinatorDialer,
+) -> Result<Host> {
+    let slots = args.slots.map_or_else(
+        || std::thread::available_parallelism().map_or(1, NonZero::get),
+        usize::from,
+    );
+    if args.compile == args::Compile::Local {
+        let building = tokio::task::spawn_blocking(move || {
+            let builder = Host::builder().slots(slots);
+            let built = builder.on_progress(|_| tell_preparing()).build();
+            built.machine("could not prepare the sandbox")
+        });
+        return building.await.machine("could not start a sandbox")?;
+    }
+    let key = membership
+        .artifact_key()
+        .ok_or(ProvisionError::NoKey)
+        .machine("could not get the sandbox")?;
+    let cache = Host::default_cache();
+    let mut pause = PAUSE_MIN;
+    let mut told = String::new();
+    loop {
+        let wanted = Wanted {
+            key,
+            cache: &cache,
+            profile: None,
+            slots,
+        };
+        let made = provision(dialer, wanted, tell_provisioning).await;
+        let error = match made {
+            Ok(host) => return Ok(host),
+            Err(
+                error @ (ProvisionError::Dial(DialError::Unreachable(_))
+                | ProvisionError::Closed(_)
+                | ProvisionError::Timeout { .. }),
+            ) => error,
+            Err(error) => return Err(error).machine("could not get the sandbox"),
+        };
+        // A coordinator that is away comes back; a person wants to know.
+        let line = format!("{}: {}; trying again", args.coordinator, chain(&error));
+        if line != told {
+            visible::note(&format!("ppwasm: {}", visible::line(&line)));
+            told = line;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+fn tell_provisioning(step: Provisioning) {
+    // What is kept from an earlier start is not fetched; then there is nothing to tell.
+    if let Provisioning::Fetching { part, bytes } = step {
+        visible::note(&format!("ppwasm: fetching the {part}, {}", Size(bytes)));
+    }
 }
 
 fn ended(end: WorkerEnd) -> Result<ExitCode> {
@@ -199,21 +290,16 @@ fn ended(end: WorkerEnd) -> Result<ExitCode> {
         }
         WorkerEnd::Left(ExitReason::Revoked) => "this worker's certificate was revoked".to_owned(),
         WorkerEnd::GuestChanged => {
-            "the coordinator has another version of the sandbox; start the worker again".to_owned()
+            "the coordinator's sandbox is another version than that of this \
+             machine; leave --compile=local out, or install the same version"
+                .to_owned()
         }
+        WorkerEnd::Rejected(error) => format!("no session with the coordinator: {}", chain(&error)),
         WorkerEnd::Refused { code, reason } => {
             format!("the coordinator refused this worker: {reason} ({code})")
         }
     };
     Err(Failure::Machine(anyhow::anyhow!(why)))
-}
-
-fn build_host(slots: Option<u16>) -> Result<Host> {
-    let mut builder = Host::builder().on_progress(|_| tell_preparing());
-    if let Some(slots) = slots {
-        builder = builder.slots(slots.into());
-    }
-    builder.build().machine("could not prepare the sandbox")
 }
 
 async fn drain(handle: Handle, mut drains: watch::Receiver<bool>) {

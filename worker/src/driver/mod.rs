@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_host::wasi::{InputTree, SharedBytes, Sink};
 use ppwasm_host::{Function, Host, HostError, Report};
-use ppwasm_link::Dialer;
+use ppwasm_link::{DialError, Dialer};
 use ppwasm_proto::fabric::{Claim, GiveBackReason, LeaseId};
 use ppwasm_proto::wire::{CertificateIssued, ErrorCode, RenewCertificate, TaskResult};
 use ppwasm_proto::{Digest, TaskIdentity};
@@ -74,13 +74,15 @@ pub struct Worker<D: Dialer> {
 }
 
 /// How a worker ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum WorkerEnd {
     /// It left, or is not wanted.
     Left(ExitReason),
     /// The coordinator's functions are built for another guest, or its artifacts for another engine: with what the
     /// worker has now it cannot go on.
     GuestChanged,
+    /// One end does not take the other's certificate.
+    Rejected(DialError),
     /// The coordinator will not have it, today or tomorrow.
     Refused {
         /// Why, for programs.
@@ -213,7 +215,7 @@ impl<D: Dialer> Worker<D> {
     /// Runs until it was drained, or is no longer wanted. Dropping the future is a crash: tasks that run are cancelled,
     /// the coordinator finds the link lost.
     pub async fn run(mut self) -> WorkerEnd {
-        let (connected, mut connections) = mpsc::channel::<Option<D::Link>>(1);
+        let (connected, mut connections) = mpsc::channel(1);
         let mut commands = Vec::new();
         loop {
             let now = self.started.elapsed();
@@ -221,7 +223,7 @@ impl<D: Dialer> Worker<D> {
             if self.carry_out(&mut commands) {
                 let (dialer, connected) = (Arc::clone(&self.dialer), connected.clone());
                 self.tasks.spawn(async move {
-                    let _ = connected.send(dialer.dial().await.ok()).await;
+                    let _ = connected.send(dialer.dial().await).await;
                 });
             }
             self.send_results();
@@ -244,14 +246,23 @@ impl<D: Dialer> Worker<D> {
                     self.take(message, &mut commands);
                 }
                 Some(link) = connections.recv() => match link {
-                    Some(link) => {
+                    Ok(link) => {
                         self.open(link);
                         self.agent_event(Event::SessionOpened, &mut commands);
                     }
-                    None => self.agent_event(Event::ConnectFailed, &mut commands),
+                    Err(error) => self.not_connected(error, &mut commands),
                 },
                 () = until(deadline) => {}
             }
+        }
+    }
+
+    fn not_connected(&mut self, error: DialError, commands: &mut Vec<Command>) {
+        let reason = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(%error, reason, "no session");
+        match error {
+            DialError::Unreachable(_) => self.agent_event(Event::ConnectFailed, commands),
+            DialError::Rejected(..) => self.exit = Some(WorkerEnd::Rejected(error)),
         }
     }
 
