@@ -71,7 +71,7 @@ async fn worker(credentials: &Path, address: &str, slots: u32) -> anyhow::Result
     };
     let (why, ()) = tokio::join!(worker.run(), asked);
     ensure!(
-        why == WorkerEnd::Left(ExitReason::Drained),
+        matches!(why, WorkerEnd::Left(ExitReason::Drained)),
         "the worker ended: {why:?}"
     );
     Ok(())
