@@ -253,3 +253,6 @@ async fn blocking<T: Send + 'static>(
         Err(_) => Err(HostError::Panicked.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

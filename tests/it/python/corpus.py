@@ -473,3 +473,8 @@ def run(source):
     scope = {"__name__": "program"}
     exec(compile(source, "program.py", "exec"), scope)
     return scope["run"]()
+
+
+def call(name):
+    """Runs the program of that name; `programs` is the list of them."""
+    return globals()[name]()

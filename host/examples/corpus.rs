@@ -1,0 +1,109 @@
+//! Runs a corpus of programs and prints what each came to: equal lines on every architecture.
+//!
+//! ```text
+//! corpus PARTS FILE…      the guest is what `compile` wrote to the folder PARTS
+//! corpus --local FILE…    the guest is compiled here
+//! ```
+//!
+//! A file has a function `call(name)`; `call("programs")` is the list of the names.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ppwasm_host::{Function, GuestParts, Host, Part, Report, Task, TrustedManifest};
+use ppwasm_proto::wire::encode_outcome;
+use ppwasm_proto::{ArtifactManifest, Call, Digest, FunctionBundle, Limits, Outcome, Value};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let guest = args.next().ok_or("usage: corpus PARTS|--local FILE…")?;
+    let host = match guest.as_str() {
+        "--local" => Host::builder().slots(1).build()?,
+        parts => received(Path::new(parts))?,
+    };
+    eprintln!("{} for {}", host.guest_digest(), host.target());
+    println!("base {}", host.base_digest());
+    for file in args {
+        run(&host, Path::new(&file))?;
+    }
+    Ok(())
+}
+
+fn received(folder: &Path) -> Result<Host, Box<dyn Error>> {
+    let manifest = fs::read(folder.join("manifest"))?;
+    // Whoever runs this has compiled it.
+    let manifest = TrustedManifest::vouch_for(ArtifactManifest::from_bytes(&manifest)?);
+    let mut parts = GuestParts::new(manifest)?;
+    for (part, name) in [
+        (Part::Artifact, "artifact"),
+        (Part::Base, "base"),
+        (Part::Library, "library"),
+    ] {
+        parts.add_file(part, &folder.join(name))?;
+    }
+    Ok(Host::builder().parts(parts).slots(1).build()?)
+}
+
+fn run(host: &Host, file: &Path) -> Result<(), Box<dyn Error>> {
+    let module = file
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .ok_or("a name")?;
+    let name = format!("{module}.py");
+    let bundle = FunctionBundle::function(module, &name, fs::read(file)?, "call")?;
+    let function = host.load(&bundle)?;
+    println!("{module} image {}", function.image().digest());
+    let Outcome::Succeeded { value } = call(host, &function, "programs")?.outcome else {
+        return Err("no list of programs".into());
+    };
+    let Value::List(programs) = value.decode()? else {
+        return Err("no list of programs".into());
+    };
+    for program in programs {
+        let Value::Str(program) = program else {
+            return Err("the name of a program is no text".into());
+        };
+        let program = program.to_string();
+        let report = call(host, &function, &program)?;
+        println!(
+            "{module}.{program} {} {} {} {} {} {}",
+            kind(&report.outcome),
+            short(&encode_outcome(&report.outcome)),
+            short(&report.stdout),
+            short(&report.stderr),
+            report.usage.memory_bytes,
+            report
+                .memory_digest
+                .map_or_else(String::new, |digest| digest.to_string()),
+        );
+    }
+    Ok(())
+}
+
+fn call(host: &Host, function: &Function, program: &str) -> Result<Report, Box<dyn Error>> {
+    let limits = Limits {
+        memory_bytes_max: 160 << 20,
+        wall_time_max: Duration::from_secs(1800),
+        cpu_time_max: Duration::from_secs(1800),
+        ..Limits::default()
+    };
+    let task = Task::new(Call::with_args([program])).limits(limits);
+    Ok(host.run(function, task.hash_memory(true))?)
+}
+
+fn short(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string().chars().take(16).collect()
+}
+
+const fn kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded { .. } => "succeeded",
+        Outcome::Raised(_) => "raised",
+        Outcome::Trapped { .. } => "trapped",
+        Outcome::LimitExceeded { .. } => "limit-exceeded",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Abandoned => "abandoned",
+    }
+}
