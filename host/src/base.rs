@@ -53,8 +53,10 @@ impl Prepared {
             .functions()
             .find(|function| function.index.as_u32() == trap_function)
             .ok_or(HostError::MissingExport { name: TRAP_EXPORT })?;
+        // An interpreter's code is never where the processor is: there is nothing to stop it in.
         let functions = module
             .functions()
+            .filter(|_| !engine.is_pulley())
             .map(|function| (function.offset, function.len));
         let code = Arc::new(CodeMap::new(module.text(), functions, trap.offset));
         let pre = link(&engine, module)?;

@@ -6,6 +6,13 @@
 
 use std::fmt;
 
+/// Whether the interpreter is in this program, and made for such a machine.
+const INTERPRETS: bool = cfg!(all(
+    any(feature = "compile", feature = "pulley"),
+    target_pointer_width = "64",
+    target_endian = "little"
+));
+
 /// An architecture and the instructions that code for it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,11 +27,14 @@ pub enum CpuProfile {
     Aarch64Lse,
     /// 64-bit RISC-V, general purpose.
     Riscv64Gc,
+    /// Any 64-bit machine: bytecode for an interpreter, some ten times slower.
+    Pulley64,
 }
 
 impl CpuProfile {
     /// All profiles, weaker before stronger of the same architecture.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Pulley64,
         Self::X86_64V2,
         Self::X86_64V3,
         Self::Aarch64,
@@ -44,6 +54,9 @@ impl CpuProfile {
     /// Whether this machine's CPU has all that the profile uses.
     #[must_use]
     pub fn runs_here(self) -> bool {
+        if self == Self::Pulley64 {
+            return INTERPRETS;
+        }
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
@@ -94,6 +107,7 @@ impl CpuProfile {
             Self::Aarch64 => "aarch64",
             Self::Aarch64Lse => "aarch64-lse",
             Self::Riscv64Gc => "riscv64gc",
+            Self::Pulley64 => "pulley64",
         }
     }
 
@@ -108,6 +122,7 @@ impl CpuProfile {
             Self::X86_64V2 | Self::X86_64V3 => "x86_64",
             Self::Aarch64 | Self::Aarch64Lse => "aarch64",
             Self::Riscv64Gc => "riscv64gc",
+            Self::Pulley64 => "pulley64",
         }
     }
 
@@ -138,7 +153,7 @@ impl CpuProfile {
         match self {
             Self::X86_64V2 => V2,
             Self::X86_64V3 => V3,
-            Self::Aarch64 | Self::Riscv64Gc => &[],
+            Self::Aarch64 | Self::Riscv64Gc | Self::Pulley64 => &[],
             Self::Aarch64Lse => &["has_lse"],
         }
     }
@@ -193,6 +208,11 @@ impl Target {
     /// Code for `profile` under `system`.
     #[must_use]
     pub const fn new(profile: CpuProfile, system: System) -> Self {
+        // Bytecode follows no system's conventions.
+        let system = match profile {
+            CpuProfile::Pulley64 => System::Linux,
+            _ => system,
+        };
         Self { profile, system }
     }
 
@@ -221,7 +241,10 @@ impl Target {
     /// The triple for the compiler, the same on every machine.
     #[must_use]
     pub fn triple(self) -> String {
-        format!("{}-{}", self.profile.architecture(), self.system.suffix())
+        match self.profile {
+            CpuProfile::Pulley64 => self.profile.architecture().to_owned(),
+            native => format!("{}-{}", native.architecture(), self.system.suffix()),
+        }
     }
 
     /// The instructions that code for it may use.
@@ -233,12 +256,14 @@ impl Target {
     /// Whether code for it runs on this machine.
     #[must_use]
     pub fn runs_here(self) -> bool {
-        self.system == System::HERE && self.profile.runs_here()
+        let is_at_home = self.system == System::HERE || self.profile == CpuProfile::Pulley64;
+        is_at_home && self.profile.runs_here()
     }
 
     /// Whether guests are stopped by a signal; else the engine's epochs are compiled in.
     pub(crate) fn stops_by_signal(self) -> bool {
-        self.system == System::Linux
+        // The signal would find the interpreter, not the guest.
+        self.system == System::Linux && self.profile != CpuProfile::Pulley64
     }
 }
 
@@ -264,7 +289,9 @@ mod tests {
             // What is compiled for this machine is stopped in the way that this machine can.
             let here = Target::here(profile);
             assert!(here.runs_here());
-            assert_eq!(here.stops_by_signal(), crate::sys::interrupt::SUPPORTED);
+            let interprets = profile == CpuProfile::Pulley64;
+            let by_signal = crate::sys::interrupt::SUPPORTED && !interprets;
+            assert_eq!(here.stops_by_signal(), by_signal);
         }
     }
 

@@ -94,6 +94,11 @@ pub(crate) enum Ended {
     ReplyTooLong,
 }
 
+/// Whether guests look at their limits themselves, when the engine's epoch advances: they cannot be stopped from outside.
+pub(crate) fn polls(engine: &Engine) -> bool {
+    !interrupt::SUPPORTED || engine.is_pulley()
+}
+
 /// A live guest.
 pub(crate) struct Instance {
     pub(crate) store: Store<State>,
@@ -117,9 +122,10 @@ pub(crate) enum Request {
 
 impl Instance {
     pub(crate) fn new(pre: &InstancePre<State>, state: State) -> Result<Self, HostError> {
-        let mut store = Store::new(pre.module().engine(), state);
+        let engine = pre.module().engine();
+        let mut store = Store::new(engine, state);
         store.limiter(|state| state);
-        if !interrupt::SUPPORTED {
+        if polls(engine) {
             store.epoch_deadline_callback(look_at_limits);
             store.set_epoch_deadline(1);
         }
@@ -215,7 +221,7 @@ impl Instance {
         let Ok(len) = i32::try_from(message.len()) else {
             return Err(Ended::Limit(LimitKind::Memory));
         };
-        if !interrupt::SUPPORTED {
+        if polls(self.store.engine()) {
             self.store.set_epoch_deadline(1);
         }
         let fits = message.len() <= static_buffer.len as usize;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
 use crate::base::Prepared;
+use crate::instance::polls;
 use crate::sys;
 use crate::sys::interrupt::{self, StopFlag, ThreadNumber};
 use crate::task::CancelToken;
@@ -130,7 +131,7 @@ impl Watchdog {
         watches.push(Arc::downgrade(&watch));
         drop(watches);
         let mut engines = lock(&self.shared.engines);
-        if !interrupt::SUPPORTED
+        if polls(&prepared.engine)
             && !engines
                 .iter()
                 .any(|known| Engine::same(known, &prepared.engine))

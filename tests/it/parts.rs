@@ -5,11 +5,13 @@
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ppwasm_host::{
     CompiledGuest, CpuProfile, GuestFolder, GuestParts, Host, HostError, Image, Part, PartsError,
     StartPath, Target, TrustedManifest,
 };
+use ppwasm_proto::{LimitKind, Limits, Outcome};
 use tempfile::TempDir;
 
 use crate::support::{RunIn, function, function_on, host, on_slot_thread, task};
@@ -80,6 +82,51 @@ fn a_guest_in_parts_runs_as_one_from_a_folder() {
             }
         });
     }
+}
+
+/// What runs where there is no compiler for the machine: bytecode, interpreted. It ends at its limits too.
+#[test]
+fn the_portable_artifact_runs_the_same_and_ends_at_its_limits() {
+    let (folder, base, _) = &*COMPILED;
+    let target = Target::here(CpuProfile::Pulley64);
+    let compiled = folder.compile(target, base).expect("it compiles");
+    let manifest = TrustedManifest::vouch_for(compiled.manifest);
+    let mut parts = GuestParts::new(manifest).expect("it runs anywhere");
+    let library = folder.library_archive().expect("the library");
+    for (part, bytes) in [
+        (Part::Artifact, compiled.artifact),
+        (Part::Base, compiled.base),
+        (Part::Library, library),
+    ] {
+        parts.add(part, bytes.into()).expect("a part");
+    }
+    let portable = Host::builder().parts(parts).slots(1).build();
+    let portable = portable.expect("a host");
+    assert_eq!(portable.cpu_profile(), CpuProfile::Pulley64);
+    let own = function(SOURCE, "work");
+    let loaded = function_on(&portable, SOURCE, "work");
+    assert_eq!(own.image().digest(), loaded.image().digest());
+    let wanted = host().report(&own, task([7]).hash_memory(true));
+    for _ in 0..2 {
+        let found = (&portable).report(&loaded, task([7]).hash_memory(true));
+        assert_eq!(wanted.outcome, found.outcome);
+        assert_eq!(wanted.memory_digest, found.memory_digest);
+    }
+    let forever = function_on(
+        &portable,
+        "def forever(x):\n    while True: pass",
+        "forever",
+    );
+    let limits = Limits {
+        wall_time_max: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let report = (&portable).report(&forever, task([1]).limits(limits));
+    let ended = Outcome::LimitExceeded {
+        limit: LimitKind::WallTime,
+        allowed: 300,
+    };
+    assert_eq!(report.outcome, ended);
 }
 
 #[test]
