@@ -9,6 +9,8 @@ pub(crate) enum ExitCode {
     Succeeded,
     /// A task, or loading the file, raised an exception.
     Raised,
+    /// A check found something that is wrong.
+    Found,
     /// The command line, a file or an input is wrong; no task ran.
     Usage,
     /// A task went past a limit.
@@ -42,7 +44,7 @@ impl From<ExitCode> for i32 {
     fn from(code: ExitCode) -> Self {
         match code {
             ExitCode::Succeeded => 0,
-            ExitCode::Raised => 1,
+            ExitCode::Raised | ExitCode::Found => 1,
             ExitCode::Usage => 2,
             ExitCode::LimitExceeded => 3,
             ExitCode::Trapped => 4,

@@ -16,6 +16,7 @@ mod imports;
 mod inputs;
 mod items;
 mod job;
+mod log;
 mod printer;
 mod progress;
 mod settings;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 use ppwasm_certs::TrustDomain;
 
+use super::Log;
 use crate::units::Time;
 
 /// `ppwasm coordinator`.
@@ -13,6 +14,10 @@ use crate::units::Time;
 pub(crate) enum Coordinator {
     /// Serve workers and clients until a signal stops it
     Start(CoordinatorStart),
+    /// Look at everything in a store that no coordinator uses, and tell what is wrong
+    Check(CoordinatorCheck),
+    /// Copy a coordinator's folder into a new one, while it runs or rests
+    Backup(CoordinatorBackup),
 }
 
 /// `ppwasm coordinator start`.
@@ -28,6 +33,39 @@ pub(crate) struct CoordinatorStart {
     /// The installation's name, in every certificate; fixed once the folder is made (default: ppwasm)
     #[arg(long, value_name = "NAME")]
     pub trust_domain: Option<TrustDomain>,
+
+    /// Serve figures for Prometheus by HTTP on this address, to whoever reaches it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Keep jobs for so long after their end when clients do not say (default: 7d)
+    #[arg(long, value_name = "DURATION")]
+    pub keep_for: Option<Time>,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// `ppwasm coordinator check`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CoordinatorCheck {
+    #[command(flatten)]
+    pub folder: Folder,
+
+    /// Do not read the bytes of blobs
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// `ppwasm coordinator backup`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CoordinatorBackup {
+    /// The new folder: `coordinator start --dir TO` starts from it
+    #[arg(value_name = "TO", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
+
+    #[command(flatten)]
+    pub folder: Folder,
 }
 
 /// Where a coordinator keeps everything.

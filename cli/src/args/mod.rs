@@ -4,6 +4,7 @@ mod config;
 mod connection;
 mod coordinator;
 mod doctor;
+mod log;
 mod manual;
 mod submit;
 mod worker;
@@ -18,9 +19,11 @@ use crate::exit_code;
 pub(crate) use config::{Config, ConfigShow};
 pub(crate) use connection::Connection;
 pub(crate) use coordinator::{
-    Certs, CertsRevoke, CertsRole, CertsToken, Coordinator, CoordinatorStart, Folder,
+    Certs, CertsRevoke, CertsRole, CertsToken, Coordinator, CoordinatorBackup, CoordinatorCheck,
+    CoordinatorStart, Folder,
 };
 pub(crate) use doctor::Doctor;
+pub(crate) use log::{Log, LogFormat};
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
 pub(crate) use worker::{Compile, Worker, WorkerStart};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ppwasm_certs::Role;
 use ppwasm_coordinator::child::{ChildProgram, Confinement, confinement};
-use ppwasm_coordinator::service::{Builders, Coordinator, CoordinatorConfig};
+use ppwasm_coordinator::service::{Builders, Coordinator, CoordinatorConfig, STORE_FOLDER};
 use ppwasm_host::GuestFolder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::args;
 use crate::exit_code::ExitCode;
-use crate::failure::{Because, Failure, Result};
+use crate::failure::{Because, Failure, Result, chain};
+use crate::job::closed;
 use crate::visible;
 
 /// For how long the tokens of a new installation work: long enough to walk to the next machine.
@@ -23,6 +24,8 @@ const FIRST_TOKENS_S: u64 = 60 * 60;
 pub(crate) fn coordinator(args: &args::Coordinator) -> Result<ExitCode> {
     match args {
         args::Coordinator::Start(args) => start(args),
+        args::Coordinator::Check(args) => check(args),
+        args::Coordinator::Backup(args) => backup(args),
     }
 }
 
@@ -41,11 +44,52 @@ pub(super) fn folder(args: &args::Folder) -> Result<PathBuf> {
     Ok(state.join("ppwasm/coordinator"))
 }
 
+fn backup(args: &args::CoordinatorBackup) -> Result<ExitCode> {
+    let folder = folder(&args.folder)?;
+    let copied = ppwasm_coordinator::service::backup(&folder, &args.to);
+    copied.machine("could not make a backup")?;
+    Ok(ExitCode::Succeeded)
+}
+
+fn check(args: &args::CoordinatorCheck) -> Result<ExitCode> {
+    let store = folder(&args.folder)?.join(STORE_FOLDER);
+    let report = ppwasm_coordinator::store::check(&store, !args.quick).usage("nothing to check")?;
+    let mut lines: Vec<_> = (report.findings.iter())
+        .map(|finding| visible::line(&chain(finding)).into_owned())
+        .collect();
+    lines.push(format!(
+        "{} jobs, {} rows, {} audit events, {} blobs ({} more that no row names): {}",
+        report.jobs,
+        report.rows,
+        report.events,
+        report.blobs,
+        report.unnamed_blobs,
+        match report.findings.len() {
+            0 => "all is well".to_owned(),
+            1 => "1 finding".to_owned(),
+            count => format!("{count} findings"),
+        }
+    ));
+    let mut out = io::stdout().lock();
+    out.write_all((lines.join("\n") + "\n").as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(closed)?;
+    Ok(match report.is_clean() {
+        true => ExitCode::Succeeded,
+        false => ExitCode::Found,
+    })
+}
+
 fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
+    crate::log::start(&args.log)?;
     let folder = folder(&args.folder)?;
     let mut config = CoordinatorConfig::new(&folder);
     config.listen = args.listen;
     config.trust_domain = args.trust_domain.clone();
+    config.metrics = args.metrics;
+    if let Some(time) = args.keep_for {
+        config.keep_for = time.0;
+    }
     let builders = Builders::Children {
         program: ChildProgram::this([args::CHILD_COMMAND]),
         guest: GuestFolder::find().machine("could not start")?,
@@ -88,6 +132,9 @@ async fn greet(coordinator: &Coordinator, folder: &Path) -> Result<()> {
         format!("ppwasm: listening on {address} (UDP)"),
         format!("ppwasm: everything is kept in {}", folder.display()),
     ];
+    if let Some(address) = coordinator.metrics_address() {
+        lines.push(format!("ppwasm: figures are at http://{address}/metrics"));
+    }
     if coordinator.is_new() {
         let place = place(address);
         let mint = async |role| {

@@ -13,6 +13,7 @@
 //! `folder` opens or makes those, `joining` lets peers in that have no certificate yet, `upkeep` does what is due now and
 //! then, `maintenance` removes what nobody needs, `metrics` tells figures. What peers ask for is [`crate::server`]'s, who they are [`crate::identities`]'.
 
+mod backup;
 mod error;
 mod folder;
 mod joining;
@@ -43,6 +44,7 @@ use crate::blobs::{BlobLimits, Blobs};
 use crate::child::{ChildArtifacts, ChildImages, ChildProgram};
 use crate::identities::{Identities, RegistrationError};
 use crate::server::{ImageBuilder, KEEP_FOR, Server, ServerConfig, ServerError};
+pub use backup::{BackupError, backup};
 pub use error::StartError;
 pub use folder::{
     ADDRESS_FILE, ARTIFACT_KEY_FILE, ARTIFACTS_FOLDER, AUTHORITY_FOLDER, COORDINATOR_FILE,

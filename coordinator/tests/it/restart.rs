@@ -1,8 +1,10 @@
 //! Starts, stops, and what survives them.
 
 use ppwasm_certs::Role;
-use ppwasm_coordinator::service::{AUTHORITY_FOLDER, StartError, read_address};
-use ppwasm_coordinator::store::OpenError;
+use ppwasm_coordinator::service::{
+    AUTHORITY_FOLDER, BackupError, STORE_FOLDER, StartError, backup, read_address,
+};
+use ppwasm_coordinator::store::{OpenError, check};
 use ppwasm_proto::wire::{CloseCode, JobState, Message, ShowJob};
 
 use crate::installation::{Installation, id, soon, start, succeeded};
@@ -87,4 +89,49 @@ async fn a_store_without_its_authority_is_not_given_another() {
         started.await,
         Err(StartError::AuthorityMissing { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_coordinator_is_one_that_can_be_started() {
+    let installation = Installation::start().await;
+    let credentials = installation.join(Role::Client, "ann").await;
+    let mut ann = installation.client(&credentials).await;
+    ann.submit(id(1), 3).await;
+    let place = tempfile::tempdir().unwrap();
+    let to = place.path().join("copy");
+    let from = installation.folder.path().to_owned();
+    let copied = {
+        let to = to.clone();
+        tokio::task::spawn_blocking(move || backup(&from, &to))
+    };
+    soon(copied).await.unwrap().unwrap();
+    assert!(matches!(
+        backup(installation.folder.path(), &to),
+        Err(BackupError::Exists { .. })
+    ));
+    // What comes later is not in it.
+    ann.submit(id(2), 1).await;
+    let in_use = check(&installation.folder.path().join(STORE_FOLDER), true);
+    assert!(matches!(in_use, Err(OpenError::Locked { .. })));
+    let report = check(&to.join(STORE_FOLDER), true).unwrap();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.jobs, 1);
+    soon(installation.coordinator.stop()).await.unwrap();
+
+    let coordinator = start(&to, &installation.clock).await.unwrap();
+    let copy = Installation {
+        folder: place,
+        clock: installation.clock,
+        coordinator,
+    };
+    let mut ann = copy.client(&credentials).await;
+    let show = |number| ShowJob {
+        request: 1,
+        job: id(number),
+    };
+    let Message::JobShown(shown) = ann.ask(show(1)).await else {
+        panic!("the job is gone");
+    };
+    assert_eq!(shown.job.counts.queued, 3);
+    assert!(matches!(ann.ask(show(2)).await, Message::Failed(_)));
 }

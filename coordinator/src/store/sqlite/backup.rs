@@ -5,12 +5,47 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ppwasm_proto::Digest;
-use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{BLOB_FOLDER, STORE_FILE};
-use crate::blobs::Blobs;
+use crate::blobs::{BlobLimits, Blobs};
 use crate::store::ReadError;
+
+/// Copies the store in `folder`, which a coordinator may use meanwhile, into the new folder `to`.
+///
+/// # Errors
+///
+/// There is no store, `to` exists, or the disk fails.
+pub fn backup_store(folder: &Path, to: &Path) -> Result<(), ReadError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(folder.join(STORE_FILE), flags)?;
+    let blobs = Blobs::open(&folder.join(BLOB_FOLDER), BlobLimits::default())?;
+    let failed = |source| ReadError::Io {
+        action: "copy",
+        path: blobs.root().to_owned(),
+        source,
+    };
+    fs::create_dir(to).map_err(|source| ReadError::Io {
+        action: "make",
+        path: to.to_owned(),
+        source,
+    })?;
+    // Every blob first: one that is named when the tables are copied was there now, or is too new to be removed.
+    let mut all = Vec::new();
+    blobs.each(|digest, _| {
+        all.push(digest);
+        Ok(())
+    })?;
+    let target = to.join(BLOB_FOLDER);
+    for digest in all {
+        match copy_blob(&blobs, &digest, &target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    copy(&db, &blobs, to)
+}
 
 /// Copies the tables as they are at this moment, and every blob they name, into a new folder. Nobody removes blobs
 /// meanwhile: the caller sees to that.
@@ -24,6 +59,18 @@ pub(super) fn backup(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<()
         }
     };
     fs::create_dir(folder).map_err(failed("make", folder))?;
+    copy(db, blobs, folder)
+}
+
+fn copy(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ReadError::Io {
+            action,
+            path,
+            source,
+        }
+    };
     let unfinished = folder.join(".unfinished");
     let mut copy = Connection::open(&unfinished)?;
     // In one step: in several, each write in between would make it begin anew.
@@ -53,6 +100,9 @@ fn copy_blob(blobs: &Blobs, digest: &Digest, target: &Path) -> io::Result<()> {
     let place: PathBuf = from.strip_prefix(blobs.root()).unwrap_or(&from).to_owned();
     let to = target.join(place);
     let folder = to.parent().unwrap_or(target);
+    if to.exists() {
+        return Ok(());
+    }
     fs::create_dir_all(folder)?;
     if fs::hard_link(&from, &to).is_err() {
         fs::copy(&from, &to)?;

@@ -31,6 +31,7 @@ use ppwasm_proto::fabric::{Epoch, LeaseKey};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::Record;
 
+pub use backup::backup_store;
 pub use check::{Finding, Report, check};
 
 use super::error::EndCause;
