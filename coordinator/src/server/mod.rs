@@ -9,6 +9,7 @@
 mod core;
 mod images;
 mod reads;
+mod recent;
 mod session;
 mod terms;
 mod watch;
@@ -28,6 +29,7 @@ use self::core::{Core, INPUTS_MAX, Input};
 pub(crate) use self::core::{chain, wall_ms};
 use self::images::Shelf;
 use self::reads::Reads;
+use self::recent::RecentCalls;
 use self::terms::Catalog;
 pub use images::{BuildError, BuiltImage, HostImages, ImageBuilder};
 
@@ -88,6 +90,7 @@ pub(crate) struct Shared {
     pub inputs: mpsc::Sender<Input>,
     pub shelf: Shelf,
     pub catalog: Catalog,
+    pub recent: RecentCalls,
     /// Absent where peers are known by construction.
     pub identities: Option<Arc<Identities>>,
     /// Absent where workers bring the guest themselves.
@@ -165,6 +168,7 @@ impl Server {
             inputs,
             shelf: Shelf::new(images),
             catalog: Catalog::default(),
+            recent: RecentCalls::default(),
             identities,
             artifacts,
             figures: Arc::default(),

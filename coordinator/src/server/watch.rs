@@ -1,25 +1,29 @@
-//! A watch: sends a client the results of a job, from the store, as fast as it takes them.
+//! A watch: sends a client the results of a job as fast as it takes them.
 //!
-//! The core says which tasks have ended; what is sent is read from the store, so a watch that falls behind costs the core
-//! nothing: it reads again what it was not told.
+//! The core says which tasks have ended, durably, and gives small results along. All else is read from the store, so a
+//! watch that falls behind costs the core nothing: it reads again what it was not told. `send` is the half that sends.
+
+mod send;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ppwasm_proto::fabric::OutcomeKind;
 use ppwasm_proto::wire::{
-    BATCH_BYTES, BlobRef, JobProgress, JobState, List, Message, Payload, RecordedResult, Results,
-    TaskCounts, Usage, WatchOrder, encode_outcome,
+    BlobRef, JobState, Payload, RecordedResult, TaskCounts, Usage, WatchOrder, encode_outcome,
 };
-use ppwasm_proto::{JobId, Outcome};
+use ppwasm_proto::{JobId, Outcome, TaskId};
 use ppwasm_scheduler::TaskEnd;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use crate::store::{Body, EndedTask, ReadError, Store};
+use crate::store::{Body, EndedTask, TaskResult};
+pub(crate) use send::WatchSender;
 
-/// Results in one message.
-const RESULTS_MAX: u32 = 512;
 /// Ended tasks that a watch is told and has not sent; with more it reads the store instead.
 const TOLD_MAX: usize = 4096;
+/// Bytes of a result that is given along; a larger one is read from the store.
+const TOLD_BYTES_MAX: usize = 1024;
 
 /// What core and session share about a watch.
 #[derive(Debug)]
@@ -31,9 +35,16 @@ pub(crate) struct Watch {
     changed: Notify,
 }
 
+/// A task that has ended.
+#[derive(Debug)]
+struct Told {
+    task: u64,
+    result: Option<Arc<RecordedResult>>,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    told: Vec<u64>,
+    told: Vec<Told>,
     /// More has ended than was told.
     has_missed: bool,
     credit: u64,
@@ -77,11 +88,11 @@ impl Watch {
         self.changed.notify_one();
     }
 
-    /// Tasks have ended, durably.
-    pub(crate) fn tell(&self, task: u64) {
+    /// A task has ended, durably.
+    pub(crate) fn tell(&self, task: u64, result: Option<Arc<RecordedResult>>) {
         let mut state = self.state();
         if state.told.len() < TOLD_MAX {
-            state.told.push(task);
+            state.told.push(Told { task, result });
         } else {
             state.has_missed = true;
         }
@@ -102,203 +113,27 @@ impl Watch {
     }
 }
 
-/// Sends everything, then the job's end.
-pub(crate) struct WatchSender {
-    pub watch: Arc<Watch>,
-    pub store: Arc<dyn Store>,
-    pub messages: mpsc::Sender<Message>,
-    /// By task: the next. By completion: all below were sent.
-    next: u64,
-    /// By completion: those from `next` on that were sent, a bit each.
-    sent: Vec<u64>,
-    /// By completion: from here on the store is read before what was told.
-    scan: Option<u64>,
-    told: Vec<u64>,
+/// What a watch is given along with the end of a task; `None` when that is too large.
+pub(crate) fn told(
+    task: TaskId,
+    end: &TaskEnd,
+    result: &TaskResult,
+) -> Option<Arc<RecordedResult>> {
+    (weight(result) <= TOLD_BYTES_MAX).then(|| {
+        Arc::new(recorded(EndedTask {
+            task,
+            end: end.clone(),
+            at_ms: 0,
+            result: result.clone(),
+        }))
+    })
 }
 
-impl WatchSender {
-    pub(crate) fn new(
-        watch: Arc<Watch>,
-        store: Arc<dyn Store>,
-        messages: mpsc::Sender<Message>,
-        cursor: u64,
-    ) -> Self {
-        Self {
-            watch,
-            store,
-            messages,
-            next: cursor,
-            sent: Vec::new(),
-            scan: Some(cursor),
-            told: Vec::new(),
-        }
-    }
-
-    /// Runs until the job's end was sent or the session is over.
-    pub(crate) async fn run(mut self) -> Result<(), ReadError> {
-        loop {
-            let (credit, end) = self.take();
-            let found = if credit == 0 {
-                Vec::new()
-            } else {
-                let limit = u32::try_from(credit).unwrap_or(u32::MAX).min(RESULTS_MAX);
-                match self.watch.order {
-                    WatchOrder::Task => self.read_in_order(limit, end.is_some())?,
-                    WatchOrder::Completion => self.read_as_completed(limit)?,
-                }
-            };
-            if !found.is_empty() {
-                let spent = found.len() as u64;
-                self.watch.state().credit -= spent;
-                let results = found.into_iter().map(recorded).collect::<Vec<_>>();
-                let message = Results {
-                    request: self.watch.request,
-                    results: List::try_from(results).unwrap_or_default(),
-                    cursor: self.next,
-                };
-                if self.messages.send(message.into()).await.is_err() {
-                    return Ok(());
-                }
-                continue;
-            }
-            let is_through = credit > 0 && self.scan.is_none() && self.told.is_empty();
-            if let Some(end) = end.filter(|_| is_through) {
-                let message = JobProgress {
-                    request: self.watch.request,
-                    state: end.state,
-                    counts: end.counts,
-                    is_last: true,
-                    load_failure: end.load_failure,
-                    load_stdout: end.load_stdout,
-                    load_stderr: end.load_stderr,
-                };
-                let _ = self.messages.send(message.into()).await;
-                return Ok(());
-            }
-            if credit == 0 || self.scan.is_none() && self.told.is_empty() {
-                self.watch.changed.notified().await;
-            }
-        }
-    }
-
-    fn take(&mut self) -> (u64, Option<WatchEnd>) {
-        let mut state = self.watch.state();
-        let told = std::mem::take(&mut state.told);
-        let missed = std::mem::take(&mut state.has_missed);
-        let taken = (state.credit, state.end.clone());
-        drop(state);
-        match self.watch.order {
-            WatchOrder::Task => {
-                // Whatever ended: what is read next says whether it is the next one.
-                if !told.is_empty() || missed {
-                    self.scan = Some(self.next);
-                }
-            }
-            WatchOrder::Completion => {
-                if missed || self.told.len() > TOLD_MAX {
-                    self.told.clear();
-                    self.scan = Some(self.next);
-                } else {
-                    self.told.extend(told);
-                }
-            }
-        }
-        taken
-    }
-
-    fn read_in_order(&mut self, limit: u32, is_over: bool) -> Result<Vec<EndedTask>, ReadError> {
-        let mut found = (self.store).outcomes(&self.watch.job, self.next, limit, BATCH_BYTES)?;
-        if !is_over {
-            // A result waits for those before it.
-            let first = self.next;
-            let in_order = |(task, ended): &(u64, &EndedTask)| ended.task.0 == *task;
-            let length = (first..).zip(&found).take_while(in_order).count();
-            found.truncate(length);
-        }
-        match found.last() {
-            Some(last) => self.next = last.task.0 + 1,
-            None => self.scan = None,
-        }
-        Ok(found)
-    }
-
-    fn read_as_completed(&mut self, limit: u32) -> Result<Vec<EndedTask>, ReadError> {
-        let job = self.watch.job;
-        while let Some(from) = self.scan {
-            let mut found = self.store.outcomes(&job, from, limit, BATCH_BYTES)?;
-            self.scan = found.last().map(|last| last.task.0 + 1);
-            found.retain(|ended| self.mark(ended.task.0));
-            if !found.is_empty() {
-                return Ok(found);
-            }
-        }
-        self.told.sort_unstable();
-        let mut all = Vec::new();
-        let mut bytes = 0;
-        while let Some(&first) = self.told.first() {
-            if all.len() >= limit as usize || bytes >= BATCH_BYTES {
-                break;
-            }
-            let room = limit - u32::try_from(all.len()).unwrap_or(limit);
-            let run = (first..)
-                .zip(&self.told)
-                .take_while(|(a, b)| a == *b)
-                .count();
-            let run = run.min(room as usize);
-            let count = u32::try_from(run).unwrap_or(room);
-            let mut found = self.store.outcomes(&job, first, count, BATCH_BYTES)?;
-            let past = match found.last() {
-                Some(last) if found.len() < run => last.task.0 + 1,
-                _ => first + run as u64,
-            };
-            let through = self.told.partition_point(|task| *task < past);
-            self.told.drain(..through);
-            found.retain(|ended| ended.task.0 < past && self.mark(ended.task.0));
-            bytes += found.iter().map(weight).sum::<usize>();
-            all.extend(found);
-        }
-        Ok(all)
-    }
-
-    /// Notes that a task is sent; false when it was before.
-    fn mark(&mut self, task: u64) -> bool {
-        let Some(offset) = task.checked_sub(self.next) else {
-            return false;
-        };
-        let (word, bit) = (
-            usize::try_from(offset / 64).unwrap_or(usize::MAX),
-            offset % 64,
-        );
-        if word >= self.sent.len() {
-            self.sent.resize(word + 1, 0);
-        }
-        let Some(place) = self.sent.get_mut(word) else {
-            return false;
-        };
-        if *place >> bit & 1 == 1 {
-            return false;
-        }
-        *place |= 1 << bit;
-        // `next` moves by whole words, so that nothing has to be shifted.
-        let full = self
-            .sent
-            .iter()
-            .take_while(|word| **word == u64::MAX)
-            .count();
-        if full > 0 {
-            self.sent.drain(..full);
-            self.next += 64 * full as u64;
-        }
-        true
-    }
-}
-
-fn weight(ended: &EndedTask) -> usize {
+fn weight(result: &TaskResult) -> usize {
     let bytes = |body: &Body| match body {
         Body::Inline(bytes) => bytes.len(),
         Body::Blob { .. } => 40,
     };
-    let result = &ended.result;
     bytes(&result.outcome) + bytes(&result.stdout) + bytes(&result.stderr)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
-    Message, Payload, Ranged, Renewed, TakeBack, TasksAppended, Text, Welcome,
+    Message, Payload, Ranged, RecordedResult, Renewed, TakeBack, TasksAppended, Text, Welcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
@@ -27,7 +27,14 @@ use crate::server::watch::{Watch, WatchEnd};
 pub(super) enum Effect {
     Command(Command),
     JobSubmitted(JobId),
-    TaskEnded(JobId, TaskId, OutcomeKind, Option<WorkerId>),
+    TaskEnded {
+        job: JobId,
+        task: TaskId,
+        kind: OutcomeKind,
+        worker: Option<WorkerId>,
+        /// For those who watch, when it is small.
+        told: Option<Arc<RecordedResult>>,
+    },
     /// So many more, or fewer.
     AttemptsLost(JobId, i64),
     WorkerGone(WorkerId),
@@ -56,7 +63,13 @@ impl Core {
                     self.directory.forget_worker(&worker);
                 }
             }
-            Effect::TaskEnded(job, task, kind, worker) => {
+            Effect::TaskEnded {
+                job,
+                task,
+                kind,
+                worker,
+                told,
+            } => {
                 if let Some(worker) = worker.and_then(|name| self.directory.worker_mut(&name)) {
                     worker.tasks_ended += 1;
                 }
@@ -70,7 +83,7 @@ impl Core {
                     self.stop_job(job);
                 }
                 for watch in self.watches.get(&job).into_iter().flatten() {
-                    watch.tell(task.0);
+                    watch.tell(task.0, told.clone());
                 }
             }
             Effect::JobEnded(job, how) => {
@@ -89,6 +102,7 @@ impl Core {
             }
             Effect::JobForgotten(job) => {
                 self.shared.catalog.forget(job);
+                self.shared.recent.forget(job);
                 if let Some(function) = self.directory.remove(job) {
                     self.shared.shelf.forget(&function);
                 }

@@ -27,7 +27,7 @@ use self::effects::Effect;
 pub(crate) use self::input::{Ask, Input, Offer, failed};
 use super::session::Outgoing;
 use super::terms::JobTerms;
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use super::{ServerError, Shared};
 use crate::store::{Batch, Body, CommitError, TaskResult, Write};
 /// Events that wait for the core, each a message at most.
@@ -260,6 +260,7 @@ impl Core {
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 let calls: Vec<_> = bodies.calls.drain(..).skip(known).take(count).collect();
                 group.bytes += calls.iter().map(row_bytes).sum::<usize>();
+                self.shared.recent.keep(job, first, &calls);
                 Write::TasksAdded { job, first, calls }
             }
             Record::TaskEnded { job, task, end } => {
@@ -267,11 +268,14 @@ impl Core {
                     TaskEnd::Outcome { worker, .. } => Some(worker.clone()),
                     TaskEnd::Abandoned | TaskEnd::Quarantined => None,
                 };
-                let effect = Effect::TaskEnded(job, task, end.outcome(), worker);
-                group.effects.push(effect);
-                match &end {
+                let kind = end.outcome();
+                let mut told = None;
+                let write = match &end {
                     TaskEnd::Outcome { lease, .. } => {
                         let result = bodies.result(*lease);
+                        if self.watches.contains_key(&job) {
+                            told = watch::told(task, &end, &result);
+                        }
                         group.bytes += row_bytes(&result.outcome)
                             + row_bytes(&result.stdout)
                             + row_bytes(&result.stderr);
@@ -285,7 +289,16 @@ impl Core {
                     TaskEnd::Abandoned | TaskEnd::Quarantined => {
                         Write::Record(Record::TaskEnded { job, task, end })
                     }
-                }
+                };
+                let effect = Effect::TaskEnded {
+                    job,
+                    task,
+                    kind,
+                    worker,
+                    told,
+                };
+                group.effects.push(effect);
+                write
             }
             Record::JobEnded { job, how } => {
                 group.effects.push(Effect::JobEnded(job, how));

@@ -73,8 +73,12 @@ impl Shared {
             let run = run.min(CALLS_PER_READ);
             let (these, others) = rest.split_at(run);
             rest = others;
-            let Ok(calls) = self.store.calls(&job, from, run as u64) else {
-                continue;
+            let calls = match self.recent.calls(job, from, run) {
+                Some(calls) => calls,
+                None => match self.store.calls(&job, from, run as u64) {
+                    Ok(calls) => calls,
+                    Err(_) => continue,
+                },
             };
             for (lease, call) in these.iter().zip(calls) {
                 bytes += match &call {
