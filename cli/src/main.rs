@@ -4,6 +4,10 @@
 //! What can be wrong with what a user typed is found and told here; how tasks run is the host's.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "coordinator"),
+    allow(dead_code, reason = "a worker's program has less to do")
+)]
 
 mod address;
 mod args;

@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+#[cfg(feature = "coordinator")]
 mod coordinator;
 mod doctor;
 mod log;
@@ -9,6 +10,7 @@ mod manual;
 mod submit;
 mod worker;
 
+#[cfg(feature = "coordinator")]
 use std::ffi::OsString;
 
 use clap::builder::styling::Styles;
@@ -18,6 +20,7 @@ use crate::exit_code;
 
 pub(crate) use config::{Config, ConfigShow};
 pub(crate) use connection::Connection;
+#[cfg(feature = "coordinator")]
 pub(crate) use coordinator::{
     Certs, CertsRevoke, CertsRole, CertsToken, Coordinator, CoordinatorBackup, CoordinatorCheck,
     CoordinatorStart, Folder,
@@ -29,6 +32,7 @@ pub(crate) use submit::Submit;
 pub(crate) use worker::{Compile, Worker, WorkerStart};
 
 /// The command that coordinators start this program with.
+#[cfg(feature = "coordinator")]
 pub(crate) const CHILD_COMMAND: &str = "internal-child";
 
 /// Runs Python functions in parallel, each call in its own WebAssembly sandbox.
@@ -47,9 +51,11 @@ pub(crate) enum Command {
     #[command(after_help = exit_code::HELP)]
     Submit(Box<Submit>),
     /// Run the coordinator of a cluster
+    #[cfg(feature = "coordinator")]
     #[command(subcommand)]
     Coordinator(Coordinator),
     /// Let machines join a cluster, or shut them out; on the coordinator's machine
+    #[cfg(feature = "coordinator")]
     #[command(subcommand)]
     Certs(Certs),
     /// Run tasks for a cluster
@@ -63,6 +69,7 @@ pub(crate) enum Command {
     /// Print the completion script for a shell
     Completions(Completions),
     /// Work for a coordinator that started this process
+    #[cfg(feature = "coordinator")]
     #[command(name = CHILD_COMMAND, hide = true)]
     Child {
         /// What to do, and with what
