@@ -1,7 +1,9 @@
 //! `ppwasm coordinator`: the server of a cluster.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ppwasm_certs::Role;
 use ppwasm_coordinator::child::{ChildProgram, Confinement, confinement};
@@ -15,10 +17,16 @@ use crate::args;
 use crate::exit_code::ExitCode;
 use crate::failure::{Because, Failure, Result, chain};
 use crate::job::closed;
+use crate::units::Time;
 use crate::visible;
 
 /// For how long the tokens of a new installation work: long enough to walk to the next machine.
 const FIRST_TOKENS_S: u64 = 60 * 60;
+
+/// Leases that make sense: a worker stops two seconds before one ends, and has to be heard several times in it.
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3600);
+/// Several may be lost before the lease is.
+const REPORTS_PER_LEASE: u32 = 6;
 
 /// Carries the command out.
 pub(crate) fn coordinator(args: &args::Coordinator) -> Result<ExitCode> {
@@ -90,6 +98,7 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
     if let Some(time) = args.keep_for {
         config.keep_for = time.0;
     }
+    set_times(args, &mut config)?;
     let builders = Builders::Children {
         program: ChildProgram::this([args::CHILD_COMMAND]),
         guest: GuestFolder::find().machine("could not start")?,
@@ -123,6 +132,29 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
     // What still computes an image is of no use to anybody.
     runtime.shutdown_background();
     ended
+}
+
+/// What was said about leases and graces.
+fn set_times(args: &args::CoordinatorStart, config: &mut CoordinatorConfig) -> Result<()> {
+    let scheduler = &mut config.scheduler;
+    if let Some(Time(lease)) = args.lease {
+        if !LEASES.contains(&lease) {
+            let (min, max) = (Time(*LEASES.start()), Time(*LEASES.end()));
+            let lease = Time(lease);
+            return Err(Failure::usage(format!(
+                "--lease: {lease} is not from {min} to {max}"
+            )));
+        }
+        scheduler.lease = lease.into();
+        scheduler.report_every = (lease / REPORTS_PER_LEASE).into();
+    }
+    if let Some(Time(grace)) = args.reconnect_grace {
+        scheduler.reconnect_grace = grace.into();
+    }
+    if let Some(Time(grace)) = args.restart_grace {
+        scheduler.restart_grace = grace.into();
+    }
+    Ok(())
 }
 
 /// Says where it listens and, the first time, how others join.

@@ -1,0 +1,20 @@
+//! Clusters of real processes that are killed, stopped, cut off and lied to.
+//!
+//! What is looked at is what a client gets: every result, right, and one for each task. Which fault is held where,
+//! `docs/faults.md` says.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking and are read where they stand"
+)]
+
+mod cluster;
+mod hostile;
+mod kills;
+mod network;
+mod orderly;
+mod random;
+mod relay;
+mod resources;
+mod work;
