@@ -278,18 +278,31 @@ async fn copy_new(kept: &Path) {
 
 async fn prepare() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos-coordinator");
+    let log = folder.with_extension("log");
     let _ = std::fs::remove_file(folder.join("address"));
-    let command = coordinator_command(&folder, free_address(), &[], &[]);
-    let mut coordinator = Process::start(command, folder.with_extension("log"));
+    let started = prepare_in(&folder, &log).await;
+    if started.is_err() && folder.exists() {
+        // Made by a version that is older, or newer.
+        std::fs::remove_dir_all(&folder).unwrap();
+        prepare_in(&folder, &log).await.unwrap();
+    }
+    folder
+}
+
+async fn prepare_in(folder: &Path, log: &Path) -> Result<(), String> {
+    let command = coordinator_command(folder, free_address(), &[], &[]);
+    let mut coordinator = Process::start(command, log.to_owned());
     let deadline = Instant::now() + COMPILING;
     while !folder.join("address").exists() {
-        assert!(coordinator.is_running(), "{}", coordinator.said());
+        if !coordinator.is_running() {
+            return Err(coordinator.said());
+        }
         assert!(Instant::now() < deadline, "the guest is not compiled");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     coordinator.signal("TERM");
     assert!(coordinator.end().await.success(), "{}", coordinator.said());
-    folder
+    Ok(())
 }
 
 /// Free a moment ago; nobody but tests asks for ports here.
