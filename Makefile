@@ -4,13 +4,16 @@ SHELL := /bin/bash
 GUEST := target/guest
 PPWASM := target/debug/ppwasm
 
-.PHONY: demo test build guest setup lint docs deny bench guest-test reproducible clean help
+.PHONY: demo cluster-demo test build guest setup lint docs deny bench guest-test reproducible clean help
 
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: build ## Runs a job over all cores of this machine and shows its result
 	@PPWASM=$(CURDIR)/$(PPWASM) examples/demo.sh
+
+cluster-demo: build ## Shows a cluster in three networks on this machine; needs root or sudo (Linux)
+	@PPWASM=$(CURDIR)/$(PPWASM) examples/cluster-demo.sh
 
 test: build ## Passes the tests
 	@examples/prepare-inputs.sh

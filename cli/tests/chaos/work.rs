@@ -6,6 +6,8 @@ use std::time::Duration;
 use ppwasm_client::{Client, ClientError, JobRequest, Order, TaskResult};
 use ppwasm_proto::{Attempt, Call, FunctionBundle, JobId, Outcome, Value};
 
+use crate::cluster::within;
+
 /// Most tasks do little; some work for 10 to 50 ms, some have a result that travels as a blob.
 const SOURCE: &str = "
 def work(n):
@@ -108,4 +110,10 @@ pub(crate) async fn submit(
         }
     }
     submission.finish().await
+}
+
+/// Attempts at tasks of a job that had begun and came to nothing.
+pub(crate) async fn lost_attempts(client: &Client, job: JobId) -> u64 {
+    let details = within("a job", client.job(job)).await.unwrap();
+    details.summary.counts.lost_attempts
 }
