@@ -43,15 +43,30 @@ pub(crate) struct CoordinatorStart {
     pub keep_for: Option<Time>,
 
     /// How long a worker may work on a task without being heard, 5s to 1h (default: 30s)
-    #[arg(long, value_name = "DURATION", env = "PPWASM_LEASE", help_heading = "Faults")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "PPWASM_LEASE",
+        help_heading = "Faults"
+    )]
     pub lease: Option<Time>,
 
     /// How long a worker that was lost may take to come back before its tasks go to others (default: 2s)
-    #[arg(long, value_name = "DURATION", env = "PPWASM_RECONNECT_GRACE", help_heading = "Faults")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "PPWASM_RECONNECT_GRACE",
+        help_heading = "Faults"
+    )]
     pub reconnect_grace: Option<Time>,
 
     /// How long, after a restart, tasks wait for the workers that had them (default: 1m)
-    #[arg(long, value_name = "DURATION", env = "PPWASM_RESTART_GRACE", help_heading = "Faults")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "PPWASM_RESTART_GRACE",
+        help_heading = "Faults"
+    )]
     pub restart_grace: Option<Time>,
 
     #[command(flatten)]

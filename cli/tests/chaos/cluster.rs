@@ -252,7 +252,10 @@ impl Cluster {
         within("workers that are there", async {
             loop {
                 let workers = client.workers(None).await.unwrap().workers;
-                let there = workers.iter().filter(|worker| worker.state != WorkerState::Away).count();
+                let there = workers
+                    .iter()
+                    .filter(|worker| worker.state != WorkerState::Away)
+                    .count();
                 if there == count {
                     return;
                 }

@@ -10,12 +10,9 @@
 )]
 
 mod cluster;
-mod demo;
-mod hostile;
 mod kills;
 mod network;
 mod orderly;
 mod random;
 mod relay;
-mod resources;
 mod work;

@@ -125,7 +125,11 @@ async fn case_25_a_link_that_comes_and_goes_uses_no_attempts_up() {
         let mut is_cut = false;
         loop {
             is_cut = !is_cut;
-            let weather = if is_cut { Weather::CUT } else { Weather::default() };
+            let weather = if is_cut {
+                Weather::CUT
+            } else {
+                Weather::default()
+            };
             net.relay.set(weather);
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
@@ -133,7 +137,9 @@ async fn case_25_a_link_that_comes_and_goes_uses_no_attempts_up() {
     let work = async {
         let pause = Duration::from_millis(400);
         submit(client, job, "work", 2000, pause).await.unwrap();
-        within("the results", all_results(client, job)).await.unwrap()
+        within("the results", all_results(client, job))
+            .await
+            .unwrap()
     };
     let recorded = tokio::select! {
         recorded = work => recorded,

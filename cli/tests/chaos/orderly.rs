@@ -124,7 +124,12 @@ async fn case_11_a_second_coordinator_on_the_same_folder_does_not_start() {
     let (cluster, client, _workers) = cluster(1).await;
     let kept = cluster.kept.to_str().unwrap();
     let args = [
-        "coordinator", "start", "--dir", kept, "--listen", "127.0.0.1:0",
+        "coordinator",
+        "start",
+        "--dir",
+        kept,
+        "--listen",
+        "127.0.0.1:0",
     ];
     let mut second = cluster.command(&args);
     let output = tokio::task::spawn_blocking(move || second.output().unwrap());
@@ -134,7 +139,9 @@ async fn case_11_a_second_coordinator_on_the_same_folder_does_not_start() {
     assert!(said.contains("in use"), "{said}");
     // The first does not notice, and its address is still told.
     submit(&client, id(1), "work", 100, NOTHING).await.unwrap();
-    let recorded = within("the results", all_results(&client, id(1))).await.unwrap();
+    let recorded = within("the results", all_results(&client, id(1)))
+        .await
+        .unwrap();
     assert_eq!(recorded.len(), 100);
     let told = std::fs::read_to_string(cluster.kept.join("address")).unwrap();
     assert_eq!(told.trim(), cluster.address.to_string());

@@ -159,12 +159,7 @@ async fn relay(socket: Arc<UdpSocket>, to: SocketAddr, shared: Arc<Shared>) {
 }
 
 /// What comes back for one peer.
-async fn back(
-    out: Arc<UdpSocket>,
-    socket: Arc<UdpSocket>,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-) {
+async fn back(out: Arc<UdpSocket>, socket: Arc<UdpSocket>, peer: SocketAddr, shared: Arc<Shared>) {
     let mut late = JoinSet::new();
     let mut datagram = vec![0; 65536];
     loop {

@@ -102,7 +102,9 @@ pub(crate) async fn submit(
     tasks: u64,
     pause: Duration,
 ) -> Result<u64, ClientError> {
-    let mut submission = client.submit(JobRequest::new(job, &bundle(function))).await?;
+    let mut submission = client
+        .submit(JobRequest::new(job, &bundle(function)))
+        .await?;
     for n in 0..tasks {
         submission.append(&Call::with_args([n as i64])).await?;
         if n % 100 == 99 && !pause.is_zero() {

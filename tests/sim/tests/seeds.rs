@@ -3,7 +3,7 @@
 use ppwasm_sim::{Report, Sabotage, regressions, run};
 
 /// How many seeds run by default; more with `PPWASM_SIM_SEEDS`.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 
 fn seeds() -> u64 {
     let more = std::env::var("PPWASM_SIM_SEEDS").ok();
