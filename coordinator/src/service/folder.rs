@@ -55,6 +55,8 @@ pub(super) async fn open(config: &CoordinatorConfig) -> Result<Opened, StartErro
     let mut options = Options::new(entropy);
     options.holder = format!("process {}, on {}", std::process::id(), config.listen);
     options.blobs = config.blobs;
+    // The server refuses what is new long before that; a batch that the store refuses would end it.
+    options.begin_bytes_min = Some(config.blobs.free_bytes_min / 8);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&store_folder, &options)?);
 
     let now = now(config);

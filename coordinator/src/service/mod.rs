@@ -218,7 +218,7 @@ impl Coordinator {
             tasks.spawn(artifacts.prepare());
         }
         folder::write_address(&config.folder, address)?;
-        info!(%address, metrics = ?metrics_address, folder = %config.folder.display(), "listening");
+        info!(%address, metrics = metrics_address.map(tracing::field::display), folder = %config.folder.display(), "listening");
         Ok(Self {
             server,
             identities,

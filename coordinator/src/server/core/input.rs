@@ -144,9 +144,7 @@ impl Core {
                 let _ = answer.send(self.forget_expired());
             }
             Input::RenewPins { from, answer } => {
-                let (blobs, next) = self.directory.pinned(from, JOBS_PER_STEP);
-                self.open.writes.extend(blobs.into_iter().map(pin));
-                let _ = answer.send(next);
+                let _ = answer.send(self.renew_pins(from));
             }
             Input::Query {
                 client,
@@ -193,6 +191,16 @@ impl Core {
             groups_waiting: (self.waiting.len() + self.in_flight.len()) as u64,
             free_bytes: crate::blobs::free_bytes(root).unwrap_or(0),
         }
+    }
+
+    fn renew_pins(&mut self, from: u64) -> Option<u64> {
+        if !self.has_space() {
+            // The store would refuse it, and there is time.
+            return None;
+        }
+        let (blobs, next) = self.directory.pinned(from, JOBS_PER_STEP);
+        self.open.writes.extend(blobs.into_iter().map(pin));
+        next
     }
 
     fn forget_expired(&mut self) -> u64 {

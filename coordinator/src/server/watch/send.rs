@@ -87,6 +87,9 @@ impl WatchSender {
             }
             if credit == 0 || self.scan.is_none() && self.told.is_empty() {
                 self.watch.changed.notified().await;
+            } else {
+                // There is more to read; others have their turn first.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -192,10 +195,18 @@ impl WatchSender {
     fn as_completed(&mut self, limit: u32) -> Result<Vec<RecordedResult>, ReadError> {
         let job = self.watch.job;
         while let Some(from) = self.scan {
-            let mut found = self.store.outcomes(&job, from, limit, BATCH_BYTES)?;
+            // Many at a time, however few may be sent: most may have been sent before.
+            let mut found = (self.store).outcomes(&job, from, RESULTS_MAX, BATCH_BYTES)?;
             self.scan = found.last().map(|last| last.task.0 + 1);
-            found.retain(|ended| self.mark(ended.task.0));
-            if !found.is_empty() {
+            found.retain(|ended| !self.is_sent(ended.task.0));
+            if found.len() > limit as usize {
+                found.truncate(limit as usize);
+                self.scan = found.last().map(|last| last.task.0 + 1);
+            }
+            for ended in &found {
+                self.mark(ended.task.0);
+            }
+            if !found.is_empty() || self.scan.is_some() {
                 return Ok(found.into_iter().map(recorded).collect());
             }
         }
@@ -244,6 +255,15 @@ impl WatchSender {
         }
         self.told.extend(told);
         Ok(all)
+    }
+
+    fn is_sent(&self, task: u64) -> bool {
+        let Some(offset) = task.checked_sub(self.next) else {
+            return true;
+        };
+        let word = usize::try_from(offset / 64).ok();
+        let word = word.and_then(|word| self.sent.get(word));
+        word.is_some_and(|word| word >> (offset % 64) & 1 == 1)
     }
 
     /// Notes that a task is sent; false when it was before.

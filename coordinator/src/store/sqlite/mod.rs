@@ -63,8 +63,10 @@ pub struct Options {
     pub entropy: [u8; 32],
     /// Who opens it, for whoever finds it in use: program, process, address.
     pub holder: String,
-    /// What blobs may take. Its `free_bytes_min` is also where the store begins nothing new.
+    /// What blobs may take.
     pub blobs: BlobLimits,
+    /// Free bytes below which the store begins nothing new; `None` for as many as blobs leave free.
+    pub begin_bytes_min: Option<u64>,
     /// How long a reader may take. Default 1 s, so that the log can be emptied.
     pub read_time_max: Duration,
     /// Open it on a network file system all the same.
@@ -95,6 +97,7 @@ impl Options {
             entropy,
             holder: format!("process {}", std::process::id()),
             blobs: BlobLimits::default(),
+            begin_bytes_min: None,
             read_time_max: Duration::from_secs(1),
             allow_network: false,
             seams: Seams {
@@ -175,7 +178,7 @@ impl SqliteStore {
             faults: seams.faults.clone(),
             known: Known::default(),
             cursor: crate::blobs::Cursor::default(),
-            free_bytes_min: options.blobs.free_bytes_min,
+            free_bytes_min: (options.begin_bytes_min).unwrap_or(options.blobs.free_bytes_min),
             free: seams.free,
             space: None,
             wal_bytes_max: seams.wal_bytes_max,
