@@ -10,9 +10,11 @@
 )]
 
 mod cluster;
+mod hostile;
 mod kills;
 mod network;
 mod orderly;
 mod random;
 mod relay;
+mod resources;
 mod work;

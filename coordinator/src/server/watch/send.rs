@@ -57,7 +57,12 @@ impl WatchSender {
 
     /// Runs until the job's end was sent or the session is over.
     pub(crate) async fn run(mut self) -> Result<(), ReadError> {
+        let messages = self.messages.clone();
         loop {
+            // Room comes first: for a client that does not read nothing is read here either, however many watches it has.
+            let Ok(room) = messages.reserve().await else {
+                return Ok(());
+            };
             let (credit, end) = self.take();
             let results = if credit == 0 {
                 Vec::new()
@@ -75,16 +80,15 @@ impl WatchSender {
                     results: List::try_from(results).unwrap_or_default(),
                     cursor: self.next,
                 };
-                if self.messages.send(message.into()).await.is_err() {
-                    return Ok(());
-                }
+                room.send(message.into());
                 continue;
             }
             let is_through = credit > 0 && self.scan.is_none() && self.told.is_empty();
             if let Some(end) = end.filter(|_| is_through) {
-                let _ = self.messages.send(self.last(end)).await;
+                room.send(self.last(end));
                 return Ok(());
             }
+            drop(room);
             if credit == 0 || self.scan.is_none() && self.told.is_empty() {
                 self.watch.changed.notified().await;
             } else {
