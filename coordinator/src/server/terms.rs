@@ -8,7 +8,7 @@ use ppwasm_proto::wire::{Message, NAME_BYTES_MAX, OpenJob, Text, TimeSource};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::JobSpec;
 
-use crate::store::Store;
+use crate::store::{JobEntry, Store};
 
 /// Tries at a task when the client does not say.
 const ATTEMPTS_DEFAULT: u32 = 5;
@@ -92,19 +92,23 @@ impl Catalog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The terms of a job that was just read; `None` when they cannot be.
+    pub(crate) fn remember(&self, entry: &JobEntry) -> Option<Arc<JobTerms>> {
+        let terms = Arc::new(JobTerms::from_bytes(&entry.details)?);
+        let mut known = self.known();
+        if known.terms.len() >= REMEMBERED_MAX {
+            known.terms.clear();
+        }
+        known.terms.insert(entry.job, Arc::clone(&terms));
+        Some(terms)
+    }
+
     /// `None` when the job is gone or cannot be read.
     pub(crate) fn terms(&self, store: &dyn Store, job: JobId) -> Option<Arc<JobTerms>> {
         if let Some(terms) = self.known().terms.get(&job) {
             return Some(Arc::clone(terms));
         }
         // Not under the lock: the store may take its time.
-        let entry = store.job(&job).ok()??;
-        let terms = Arc::new(JobTerms::from_bytes(&entry.details)?);
-        let mut known = self.known();
-        if known.terms.len() >= REMEMBERED_MAX {
-            known.terms.clear();
-        }
-        known.terms.insert(job, Arc::clone(&terms));
-        Some(terms)
+        self.remember(&store.job(&job).ok()??)
     }
 }

@@ -142,10 +142,9 @@ impl Core {
     /// A job is durable: it is listed as the store has it.
     fn list_job(&mut self, job: JobId) {
         // One that cannot be read is not listed; the next start of the coordinator says why.
-        if let (Ok(Some(entry)), Some(terms)) = (
-            self.shared.store.job(&job),
-            self.shared.catalog.terms(&*self.shared.store, job),
-        ) {
+        if let Ok(Some(entry)) = self.shared.store.job(&job)
+            && let Some(terms) = self.shared.catalog.remember(&entry)
+        {
             let (owner, name) = (&entry.spec.owner, &terms.open.name);
             info!(%job, number = entry.number, %owner, name = ?name, "job submitted");
             self.directory.add(&entry, &terms, false);

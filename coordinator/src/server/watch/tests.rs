@@ -68,7 +68,11 @@ fn end(task: u64) -> (TaskEnd, TaskResult) {
         worker: "w".parse().unwrap(),
     };
     // Every seventh is too large to be given along.
-    let bytes = if task % 7 == 0 { TOLD_BYTES_MAX + 1 } else { 9 };
+    let bytes = if task.is_multiple_of(7) {
+        TOLD_BYTES_MAX + 1
+    } else {
+        9
+    };
     let result = TaskResult {
         outcome: Body::Inline(vec![task as u8; bytes]),
         ..TaskResult::default()
@@ -80,7 +84,7 @@ fn end(task: u64) -> (TaskEnd, TaskResult) {
 fn ends(store: &MemoryStore, watch: &Watch, task: u64) {
     let (end, result) = end(task);
     let told = told(TaskId(task), &end, &result);
-    assert_eq!(told.is_none(), task % 7 == 0);
+    assert_eq!(told.is_none(), task.is_multiple_of(7));
     commit(
         store,
         vec![Write::TaskEnded {
@@ -172,7 +176,7 @@ async fn every_result_comes_once_whatever_ends_first() {
         let telling = async {
             for (number, task) in late.iter().enumerate() {
                 ends(&store, &watch, *task);
-                if number as u64 % (1 + seed % 5) == 0 && count < 1000 {
+                if (number as u64).is_multiple_of(1 + seed % 5) && count < 1000 {
                     tokio::task::yield_now().await;
                 }
             }
