@@ -13,7 +13,7 @@ shift 2
 [[ -f fuzz_targets/$target.rs ]] || { echo "fuzz: there is no target $target" >&2; exit 2; }
 
 features=()
-case $target in image | library) features=(--features host) ;; esac
+case $target in image | library | input_tree) features=(--features host) ;; esac
 # What cargo-fuzz passes, without a sanitizer: the code under test is safe Rust, and so the stable compiler does.
 coverage="-Cpasses=sancov-module -Ccodegen-units=1"
 for option in level=4 inline-8bit-counters pc-table trace-compares; do

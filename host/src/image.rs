@@ -336,6 +336,10 @@ pub(crate) fn read_front(bytes: &[u8]) -> Result<(Header, Digest, &[u8]), ImageE
     let header = bytes.get(12..end).ok_or(short(end))?;
     let header: Header = minicbor::decode(header).map_err(|_| ImageError::InvalidHeader)?;
     check(&header)?;
+    // One encoding only, so that one image has one name.
+    if front(&header) != covered {
+        return Err(ImageError::InvalidHeader);
+    }
     Ok((header, digest, bytes.get(end + 32..).unwrap_or_default()))
 }
 
@@ -454,6 +458,33 @@ mod tests {
         let mut longer = bytes.clone();
         longer.push(0);
         assert_eq!(Image::from_bytes(&longer).err(), Some(ImageError::Damaged));
+    }
+
+    /// A forger can put digests right; the image would have another name when it is written again.
+    #[test]
+    fn a_header_has_one_encoding() {
+        let bytes = sample().to_bytes();
+        let end = 12 + bytes[8] as usize;
+        assert_eq!(
+            (bytes[9], bytes[12]),
+            (0, 0x88),
+            "a short header, an array of 8"
+        );
+        let forged = |header: &[u8]| {
+            let mut forged = bytes[..8].to_vec();
+            forged.extend_from_slice(&u32::try_from(header.len()).unwrap().to_le_bytes());
+            forged.extend_from_slice(header);
+            let digest = Digest::of(&forged);
+            forged.extend_from_slice(digest.as_bytes());
+            forged.extend_from_slice(&bytes[end + 32..]);
+            Image::from_bytes(&forged).err()
+        };
+        let header = &bytes[12..end];
+        assert_eq!(forged(header), None);
+        let longer_head = [&[0x98, 8], &header[1..]].concat();
+        assert_eq!(forged(&longer_head), Some(ImageError::InvalidHeader));
+        let more_behind = [header, &[0]].concat();
+        assert_eq!(forged(&more_behind), Some(ImageError::InvalidHeader));
     }
 
     #[test]

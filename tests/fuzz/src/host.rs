@@ -1,9 +1,9 @@
-//! Files that the host reads: images and the guest's library.
+//! What the host reads: images, the guest's library, a job's inputs.
 
 use std::sync::Arc;
 
 use ppwasm_host::Image;
-use ppwasm_host::wasi::{Library, SharedBytes};
+use ppwasm_host::wasi::{InputTree, Library, SharedBytes};
 use ppwasm_proto::Digest;
 
 /// Magic, version and length of the header.
@@ -38,5 +38,15 @@ fn forged(bytes: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn library(bytes: &[u8]) {
     if let Ok(library) = Library::from_tar(SharedBytes::new(Arc::new(bytes.to_vec()))) {
         assert!(library.len() <= bytes.len() + 1);
+    }
+}
+
+/// A job's inputs, as they travel.
+pub(crate) fn input_tree(bytes: &[u8]) {
+    if let Ok(tree) = InputTree::from_bytes(bytes.into()) {
+        let once = tree.to_bytes();
+        let again = InputTree::from_bytes(once.as_slice().into()).expect("it was just written");
+        assert_eq!(again.len(), tree.len());
+        assert_eq!(again.to_bytes(), once);
     }
 }

@@ -20,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     ("frames", messages::frames),
     ("message_body", messages::message_body),
     ("outcome", messages::outcome),
+    ("manifest", messages::manifest),
     ("session_order", order::session_order),
     ("value", values::value),
     ("json", values::json),
@@ -32,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     ("image", host::image),
     #[cfg(feature = "host")]
     ("library", host::library),
+    #[cfg(feature = "host")]
+    ("input_tree", host::input_tree),
 ];
 
 /// Does with the bytes what the target of that name does.

@@ -1,7 +1,8 @@
 //! Frames, the messages in them, and outcomes: what goes over a session and into the coordinator's store.
 
 use ppwasm_proto::wire::{
-    FrameDecoder, Introduction, Message, WireError, decode_outcome, encode_frame, encode_outcome,
+    ArtifactManifest, FrameDecoder, Introduction, MANIFEST_BYTES_MAX, Message, WireError,
+    decode_outcome, encode_frame, encode_outcome,
 };
 
 /// What a stream of bytes says, when it arrives in pieces of `piece` bytes.
@@ -78,4 +79,14 @@ pub(crate) fn outcome(bytes: &[u8]) {
     let again = encode_outcome(&outcome);
     assert_eq!(decode_outcome(&again).as_ref(), Ok(&outcome));
     assert_eq!(encode_outcome(&outcome), again);
+}
+
+/// What names an artifact; whoever signed it, it is read before anything else of the artifact.
+pub(crate) fn manifest(bytes: &[u8]) {
+    let Ok(manifest) = ArtifactManifest::from_bytes(bytes) else {
+        return;
+    };
+    assert!(bytes.len() <= MANIFEST_BYTES_MAX);
+    let again = manifest.to_bytes();
+    assert_eq!(ArtifactManifest::from_bytes(&again).as_ref(), Ok(&manifest));
 }
