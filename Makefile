@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GUEST := target/guest
 PPWASM := target/debug/ppwasm
 
-.PHONY: demo cluster-demo test build guest setup lint docs deny bench guest-test reproducible clean help
+.PHONY: demo cluster-demo test build guest setup lint docs deny bench guest-test reproducible cross test-cross clean help
 
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,16 @@ reproducible: setup ## Builds the guest twice from scratch and compares
 
 bench: build ## Measures, and writes target/bench/report.json
 	@benches/run.sh
+
+cross: setup ## Builds the worker for aarch64 and riscv64, in target/cross/build
+	@xtask/cross-setup.sh
+	@for arch in aarch64 riscv64; do \
+	    xtask/cross.sh $$arch build --locked -p ppwasm --no-default-features --features pulley --bin ppwasm || exit 1; \
+	done
+
+test-cross: build ## Runs a corpus on each architecture, under qemu, and compares it to the last bit (long)
+	@xtask/cross-setup.sh
+	@xtask/test-cross.sh
 
 lint: ## Format, clippy, documentation
 	@cargo fmt --all --check

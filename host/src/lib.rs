@@ -34,6 +34,14 @@
 //!
 //! What it leaves to others: which calls to run where, and the network.
 
+#![cfg_attr(
+    not(feature = "compile"),
+    allow(
+        dead_code,
+        reason = "some of what images and modules are made with is the compiler's alone"
+    )
+)]
+
 #[cfg(feature = "compile")]
 mod artifact;
 mod base;

@@ -98,7 +98,7 @@ def decimals_and_fractions():
     context = decimal.Context(prec=60)
     numbers = [decimal.Decimal(f"{k}.{k * 7919}e{k % 23 - 11}") for k in range(1, 200)]
     out = [str(context.divide(a, b)) for a, b in zip(numbers, numbers[1:])]
-    out += [str(number.exp(context)) for number in numbers[:20]] + [str(number.ln(context)) for number in numbers[:20]]
+    out += [str(context.exp(context.divide(number, 10**12))) for number in numbers[:20]] + [str(context.ln(number)) for number in numbers[:20]]
     total = sum((fractions.Fraction(k, k + 3) for k in range(1, 120)), fractions.Fraction(0))
     return out, str(total), [str(fractions.Fraction(x).limit_denominator(1000)) for x in HARD[8:24]]
 

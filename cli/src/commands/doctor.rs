@@ -78,7 +78,7 @@ impl Check {
 pub(crate) fn doctor(args: &Doctor) -> Result<ExitCode> {
     let mut checks = machine();
     checks.extend(cache(&Host::default_cache()));
-    checks.extend(sandbox());
+    checks.extend(sandbox(args.self_test));
     let mut out = io::stdout().lock();
     let printed = match args.output {
         Output::Human => checks.iter().try_for_each(|check| print(&mut out, check)),
@@ -249,7 +249,7 @@ fn size_of_folder(folder: &Path) -> u64 {
 }
 
 /// The guest, how calls start, and whether one works.
-fn sandbox() -> Vec<Check> {
+fn sandbox(self_test: bool) -> Vec<Check> {
     let host = Host::builder()
         .slots(1)
         .on_progress(|_| super::submit::tell_preparing())
@@ -264,13 +264,27 @@ fn sandbox() -> Vec<Check> {
         }
     };
     let [memory_files, changed_pages] = kernel(&host);
-    vec![
+    let mut checks = vec![
         guest(&host),
         memory_files,
         changed_pages,
         start_path(&host),
         call(&host),
-    ]
+    ];
+    if self_test {
+        checks.push(known_programs(&host));
+    }
+    checks
+}
+
+fn known_programs(host: &Host) -> Check {
+    let name = "self-test";
+    match super::self_test::run(host) {
+        Ok(passed) => Check::ok(name, format!("{passed} programs came to what is known")),
+        Err(found) => Check::new(name, State::Problem, found).advice(
+            "results of this machine cannot be relied on: please report it, with what `ppwasm doctor` says of CPU and guest",
+        ),
+    }
 }
 
 /// What the better start path needs of the kernel.

@@ -7,6 +7,7 @@ mod config;
 mod coordinator;
 mod doctor;
 mod manual;
+mod self_test;
 mod submit;
 mod worker;
 

@@ -39,6 +39,17 @@ fn the_doctor_looks_at_everything() {
 }
 
 #[test]
+fn programs_with_known_results_come_to_them() {
+    let folder = Folder::new(&[]);
+    let run = folder.ppwasm(&["doctor", "--self-test", "--output", "json"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let checks = document["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["name"] == "self-test");
+    assert_eq!(found.unwrap()["state"], "ok", "{found:?}");
+}
+
+#[test]
 fn without_a_guest_it_says_where_it_looked() {
     let folder = Folder::job("def f(): pass");
     let mut command = folder.command(&["submit", "job.py:f"]);

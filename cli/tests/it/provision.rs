@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use ppwasm_certs::PrivateKey;
 use ppwasm_coordinator::artifacts::Artifacts;

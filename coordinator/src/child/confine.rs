@@ -109,3 +109,40 @@ pub fn confinement() -> Confinement {
         .and_then(|thread| thread.join().ok())
         .unwrap_or(Confinement::LimitsOnly)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Each on a thread of its own: what a thread gives up it does not get back.
+    #[test]
+    fn who_is_shut_in_reads_what_is_named_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (named, other) = (folder.path().join("named"), folder.path().join("other"));
+        fs::write(&named, b"yes").unwrap();
+        fs::write(&other, b"no").unwrap();
+        let (read_named, read_other) = (named.clone(), other.clone());
+        let thread = std::thread::spawn(move || {
+            let confinement = shut_in(&[&read_named]);
+            let first = fs::read(&read_named).is_ok();
+            let denied = fs::read(&read_other).is_err() && fs::write(&read_named, b"").is_err();
+            let no_network = TcpListener::bind(("127.0.0.1", 0)).is_err();
+            shut_in(&[]);
+            let second = fs::read(&read_named).is_ok();
+            (confinement, first, denied, no_network, second)
+        });
+        let (confinement, first, denied, no_network, second) = thread.join().unwrap();
+        assert!(first);
+        // On a kernel without Landlock there is nothing to see but that it says so.
+        let files = confinement != Confinement::LimitsOnly;
+        assert_eq!((denied, second), (files, !files), "{confinement:?}");
+        if confinement == Confinement::Full {
+            assert!(no_network);
+        }
+        assert!(fs::read(&other).is_ok(), "other threads keep their rights");
+        assert_eq!(confinement, super::confinement());
+    }
+}

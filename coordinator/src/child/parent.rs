@@ -438,3 +438,63 @@ impl ImageBuilder for ChildImages {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_secs(60);
+
+    /// A child that is ready and then does this.
+    fn child(script: &str) -> Running {
+        let program = ChildProgram {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), format!("printf r; {script}").into()],
+        };
+        let guest = PathBuf::new();
+        let mut running = program.start(&Work::Base { guest }).unwrap();
+        running.within(LATE, Running::wait_until_ready).unwrap();
+        running
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_ended_whatever_it_does() {
+        for script in [
+            "exec sleep 600",
+            "exec >&-; exec sleep 600",
+            "while :; do :; done",
+        ] {
+            let ended = child(script).finish(b"", SOON, 10);
+            assert!(
+                matches!(ended, Err(ChildError::Deadline { .. })),
+                "{script}: {ended:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_child_that_answers_too_much_or_nothing_is_refused() {
+        let ended = child("exec cat /dev/zero").finish(b"", LATE, 1 << 20);
+        assert!(
+            matches!(ended, Err(ChildError::TooLong { max: 1_048_576 })),
+            "{ended:?}"
+        );
+        for script in ["exit 3", "kill -9 $$", "printf x; exit 1", "true"] {
+            let ended = child(script).finish(b"", LATE, 10);
+            assert!(
+                matches!(ended, Err(ChildError::Died { .. })),
+                "{script}: {ended:?}"
+            );
+        }
+        let ended = child("cat").finish(b"rubbish", LATE, 10);
+        assert!(matches!(ended, Err(ChildError::Answer)), "{ended:?}");
+    }
+
+    #[test]
+    fn input_arrives_whole_and_the_answer_comes_back() {
+        let input = Answer::Failed("x".repeat(1 << 20)).to_bytes();
+        let ended = child("cat").finish(&input, LATE, 2 << 20);
+        assert!(matches!(ended, Err(ChildError::Failed { reason }) if reason.len() == 1 << 20));
+    }
+}
