@@ -70,6 +70,8 @@ pub struct Results {
     items: mpsc::Receiver<Item>,
     taken: u64,
     has_loaded: bool,
+    /// A result of which large bytes are being got.
+    pending: Option<Box<RecordedResult>>,
     /// An end whose load output was given first.
     last: Option<Box<JobProgress>>,
     end: Option<JobEnded>,
@@ -89,6 +91,7 @@ impl Results {
             items,
             taken: 0,
             has_loaded: false,
+            pending: None,
             last: None,
             end: None,
         }
@@ -115,34 +118,46 @@ impl Results {
         }
     }
 
-    /// As [`Results::next`], and what loading the function wrote.
+    /// As [`Results::next`], and what loading the function wrote. Dropping the future before it is ready loses nothing.
     ///
     /// # Errors
     ///
     /// As [`Results::next`].
     pub async fn next_event(&mut self) -> Result<Option<JobEvent>, ClientError> {
         loop {
-            if let Some(progress) = self.last.take() {
-                self.end = Some(self.read_end(*progress).await?);
+            if let Some(result) = &self.pending {
+                let result = self.handle.read((**result).clone()).await;
+                self.pending = None;
+                return Ok(Some(JobEvent::Result(Box::new(result?))));
+            }
+            if let Some(progress) = &self.last {
+                self.end = Some(self.read_end((**progress).clone()).await?);
+                self.last = None;
             }
             if self.end.is_some() {
                 return Ok(None);
             }
+            self.give_credit().await?;
             let Some(item) = self.items.recv().await else {
                 return Err(self.handle.ended());
             };
             match item {
                 Item::Result(result) => {
-                    self.give_credit().await?;
-                    let result = self.handle.read(*result).await?;
-                    return Ok(Some(JobEvent::Result(Box::new(result))));
+                    self.taken += 1;
+                    match inline(&result) {
+                        true => {
+                            let result = self.handle.read(*result).await?;
+                            return Ok(Some(JobEvent::Result(Box::new(result))));
+                        }
+                        false => self.pending = Some(result),
+                    }
                 }
-                Item::Progress(mut progress) => {
-                    let output = self.load_output(&mut progress).await?;
+                Item::Progress(progress) => {
+                    let output = (progress.load_stdout.clone(), progress.load_stderr.clone());
                     if progress.is_last {
                         self.last = Some(progress);
                     }
-                    if let Some(output) = output {
+                    if let Some(output) = self.load_output(output).await? {
                         return Ok(Some(JobEvent::Loaded(output)));
                     }
                 }
@@ -154,7 +169,7 @@ impl Results {
     /// Whether something has come, so that [`Results::next_event`] does not wait for the coordinator, but for large
     /// bytes of a result.
     pub fn is_ready(&self) -> bool {
-        self.last.is_some() || !self.items.is_empty()
+        self.pending.is_some() || self.last.is_some() || !self.items.is_empty()
     }
 
     /// How the job ended, after the last result.
@@ -163,19 +178,19 @@ impl Results {
     }
 
     async fn give_credit(&mut self) -> Result<(), ClientError> {
-        self.taken += 1;
-        if self.taken < CREDIT_STEP {
-            return Ok(());
+        if self.taken >= CREDIT_STEP {
+            let (request, credit) = (self.request, self.taken);
+            let credit = Command::Credit { request, credit };
+            self.handle.tell(credit).await?;
+            self.taken = 0;
         }
-        let (request, credit) = (self.request, std::mem::take(&mut self.taken));
-        self.handle.tell(Command::Credit { request, credit }).await
+        Ok(())
     }
 
     async fn load_output(
         &mut self,
-        progress: &mut JobProgress,
+        (stdout, stderr): (Option<Payload>, Option<Payload>),
     ) -> Result<Option<LoadOutput>, ClientError> {
-        let (stdout, stderr) = (progress.load_stdout.take(), progress.load_stderr.take());
         // A watch that was begun again after a lost connection is told again.
         if self.has_loaded || stdout.is_none() && stderr.is_none() {
             return Ok(None);
@@ -245,6 +260,13 @@ impl Handle {
         let bytes = answer.await.map_err(|_| self.ended())??;
         Ok(bytes.to_vec())
     }
+}
+
+/// Whether nothing of a result is a blob.
+fn inline(result: &RecordedResult) -> bool {
+    let is_blob = |payload: &Payload| matches!(payload, Payload::Blob(_));
+    let optional = [&result.stdout, &result.stderr];
+    !is_blob(&result.outcome) && !optional.into_iter().flatten().any(is_blob)
 }
 
 const fn kind(outcome: &Outcome) -> OutcomeKind {

@@ -125,9 +125,14 @@ impl Handle {
         self.end.get().cloned().unwrap_or(ClientError::Ended)
     }
 
+    /// Tells it if there is room.
+    pub(crate) fn try_tell(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+
     /// Nobody wants more of a watch. When this is not heard, the next result that cannot be given says it too.
     pub(crate) fn forget_watch(&self, request: u32) {
-        let _ = self.commands.try_send(Command::Unwatch { request });
+        self.try_tell(Command::Unwatch { request });
     }
 }
 
