@@ -19,6 +19,8 @@ pub(crate) enum ExitCode {
     Trapped,
     /// This machine could not run the job.
     Machine,
+    /// The coordinator could not be reached, or refused, or the job was cancelled by somebody else.
+    Cluster,
     /// A signal cancelled the job: 2 for Ctrl-C, 15 for SIGTERM.
     Cancelled(u8),
     /// Whoever read the output has gone.
@@ -36,6 +38,7 @@ Exit codes:
     3  a task went past a limit
     4  a task's sandbox stopped (abort, stack overflow, os._exit)
     5  this machine could not run the job
+    6  the coordinator could not be reached or refused, or somebody else cancelled the job
   130  cancelled by Ctrl-C (143 by SIGTERM, 141 because the reader of the output has gone)
 When tasks end in several ways, the first one in task order that did not succeed counts.
 A script that ends with sys.exit(N) or os._exit(N), N from 1 to 255, gives N.";
@@ -49,6 +52,7 @@ impl From<ExitCode> for i32 {
             ExitCode::LimitExceeded => 3,
             ExitCode::Trapped => 4,
             ExitCode::Machine => 5,
+            ExitCode::Cluster => 6,
             ExitCode::Cancelled(signal) => 128 + Self::from(signal),
             ExitCode::OutputClosed => 141,
             ExitCode::Script(code) => code.into(),
@@ -128,6 +132,7 @@ mod tests {
             ExitCode::LimitExceeded,
             ExitCode::Trapped,
             ExitCode::Machine,
+            ExitCode::Cluster,
             ExitCode::Cancelled(2),
             ExitCode::Cancelled(15),
             ExitCode::OutputClosed,

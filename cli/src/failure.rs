@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Usage(anyhow::Error),
     /// This machine could not do it.
     Machine(anyhow::Error),
+    /// The coordinator could not be reached, or refused.
+    Cluster(anyhow::Error),
     /// Whoever read the output has gone; there is nobody to tell.
     OutputClosed,
     /// Told already.
@@ -27,11 +29,17 @@ impl Failure {
         Self::Usage(anyhow::anyhow!("{message}"))
     }
 
+    /// A failure of the cluster from its text.
+    pub(crate) fn cluster(message: impl fmt::Display) -> Self {
+        Self::Cluster(anyhow::anyhow!("{message}"))
+    }
+
     /// Prints the line and gives the exit code.
     pub(crate) fn tell(self) -> ExitCode {
         let (error, code) = match self {
             Self::Usage(error) => (error, ExitCode::Usage),
             Self::Machine(error) => (error, ExitCode::Machine),
+            Self::Cluster(error) => (error, ExitCode::Cluster),
             Self::OutputClosed => return ExitCode::OutputClosed,
             Self::Told(code) => return code,
         };

@@ -5,15 +5,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use ppwasm_proto::Value;
 use serde::de::IgnoredAny;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::args::Submit;
 use crate::failure::{Because, Failure, Result};
 use crate::inputs;
-use crate::job::Event;
 use crate::units::{Range, Size};
 use crate::values;
 
@@ -60,25 +59,14 @@ enum Source {
     },
 }
 
-/// What [`Items::next`] gives.
-pub(crate) enum Next {
-    /// One more item.
-    Item(Item),
-    /// None has come so far; [`Event::MoreItems`] says when to ask again.
-    NotYet,
-    /// There are no more.
-    End,
-}
-
 impl Items {
-    /// The items that the command line asks for. A script gets them as text. When they come by and by,
-    /// `events` is told.
-    pub(crate) fn new(args: &Submit, is_script: bool, events: &SyncSender<Event>) -> Result<Self> {
+    /// The items that the command line asks for. A script gets them as text.
+    pub(crate) fn new(args: &Submit, is_script: bool) -> Result<Self> {
         let (source, total, identity) = if let Some(range) = args.range {
             let identity = blake3::hash(range.to_string().as_bytes());
             (Source::Range(range), Some(range.len()), identity)
         } else if let Some(path) = &args.each_line {
-            Source::lines(path, events)?
+            Source::lines(path)?
         } else if let Some(path) = &args.from_json {
             let (text, total) = json_array(path)?;
             let identity = blake3::hash(text.as_bytes());
@@ -111,8 +99,8 @@ impl Items {
         &self.identity
     }
 
-    /// The next item. Never waits.
-    pub(crate) fn next(&mut self) -> Result<Next> {
+    /// The next item, `None` when there are no more. Waits only for what comes by and by.
+    pub(crate) async fn next(&mut self) -> Result<Option<Item>> {
         let position = self.next;
         let item = match &mut self.source {
             Source::One => (position == 0).then_some(Item {
@@ -132,10 +120,9 @@ impl Items {
                 }
             }),
             Source::Lines { lines, path } => line(lines, path, position + 1)?.map(Item::from_line),
-            Source::Stream(lines) => match lines.try_recv() {
-                Ok(line) => line?.map(Item::from_line),
-                Err(TryRecvError::Empty) => return Ok(Next::NotYet),
-                Err(TryRecvError::Disconnected) => None,
+            Source::Stream(lines) => match lines.recv().await {
+                Some(line) => line?.map(Item::from_line),
+                None => None,
             },
             Source::Json { text, at, path } => match element(text, at) {
                 Some(element) => Some(json_item(element, path, position, self.is_script)?),
@@ -143,7 +130,7 @@ impl Items {
             },
         };
         self.next += 1;
-        Ok(item.map_or(Next::End, Next::Item))
+        Ok(item)
     }
 }
 
@@ -158,7 +145,7 @@ impl Item {
 
 impl Source {
     /// Lines of a file, which are counted first, or of something that gives them in its own time.
-    fn lines(path: &Path, events: &SyncSender<Event>) -> Result<(Self, Option<u64>, blake3::Hash)> {
+    fn lines(path: &Path) -> Result<(Self, Option<u64>, blake3::Hash)> {
         let path = path.to_owned();
         let measured = measure(&path)?;
         let source = inputs::open(&path, "--each-line")?;
@@ -166,8 +153,7 @@ impl Source {
             let lines = Box::new(BufReader::new(source));
             return Ok((Self::Lines { lines, path }, Some(total), identity));
         }
-        let (sender, receiver) = sync_channel(LINES_AHEAD);
-        let events = events.clone();
+        let (sender, receiver) = channel(LINES_AHEAD);
         let read = move || {
             let mut lines = BufReader::new(source);
             let mut number = 0;
@@ -176,12 +162,7 @@ impl Source {
                 let next = line(&mut lines, &path, number);
                 let is_last = !matches!(next, Ok(Some(_)));
                 // The job may have ended before its items.
-                if sender.send(next).is_err() {
-                    return;
-                }
-                // When there is no room, there are events to wake up for.
-                let _ = events.try_send(Event::MoreItems);
-                if is_last {
+                if sender.blocking_send(next).is_err() || is_last {
                     return;
                 }
             }

@@ -15,6 +15,7 @@ mod bundle;
 mod commands;
 mod config;
 mod exit_code;
+mod fabric;
 mod failure;
 mod imports;
 mod inputs;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Incoming;
 
+use crate::fabric;
 use crate::failure::{Because, Result};
-use crate::job::Event;
+use crate::job::{Event, Events};
 
 /// Listens for signals until the command ends.
 pub(crate) struct Signals {
@@ -17,7 +17,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Begins. Until tasks run, a signal ends the command.
-    pub(crate) fn listen(events: SyncSender<Event>) -> Result<Self> {
+    pub(crate) fn listen(events: Events) -> Result<Self> {
         let mut incoming =
             Incoming::new([SIGINT, SIGTERM]).machine("could not listen for signals")?;
         let is_running = Arc::new(AtomicBool::new(false));
@@ -29,7 +29,8 @@ impl Signals {
                     // Only the first one finds it true.
                     let cancels = can_cancel.swap(false, Ordering::AcqRel);
                     let number = u8::try_from(signal).unwrap_or(u8::MAX);
-                    if !cancels || events.send(Event::Signal(number)).is_err() {
+                    if !cancels || events.blocking_send(Event::Signal(number)).is_err() {
+                        fabric::clean_up();
                         signal_hook::low_level::exit(128 + signal);
                     }
                 }

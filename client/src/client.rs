@@ -299,13 +299,11 @@ impl Client {
     }
 
     /// Ends the connection and tells the coordinator so. What was appended and is not durable may be lost.
-    pub async fn leave(mut self) {
-        if self.handle.tell(Command::Leave).await.is_ok() {
-            // Without a session there is nobody to be told.
-            let is_connected = self.welcome.borrow().is_some();
-            if is_connected {
-                let _ = tokio::time::timeout(LEAVE_TIME, &mut self.connection).await;
-            }
+    pub async fn leave(&self) {
+        // Without a session there is nobody to be told.
+        let is_connected = self.welcome.borrow().is_some();
+        if is_connected && self.handle.tell(Command::Leave).await.is_ok() {
+            let _ = tokio::time::timeout(LEAVE_TIME, self.handle.gone()).await;
         }
     }
 

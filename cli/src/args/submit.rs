@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueHint};
 
-use super::Output;
+use super::{Connection, Output};
 use crate::units::{Moment, Range, Size, Time};
 
 /// `ppwasm submit`.
@@ -111,6 +111,38 @@ pub(crate) struct Submit {
     /// Files and directories that a task may make (default: 10000)
     #[arg(long, value_name = "N", help_heading = "Limits of each task")]
     pub scratch_files: Option<u64>,
+
+    /// Submit the job and leave: `ppwasm job wait` and `ppwasm job results` go on from anywhere
+    #[arg(long, help_heading = "Cluster")]
+    pub detach: bool,
+
+    /// What people call the job (default: FILE[:FUNC])
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub name: Option<String>,
+
+    /// Run before the own jobs of lower priority, -128 to 127 (default: 0)
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Cluster",
+        allow_negative_numbers = true
+    )]
+    pub priority: Option<i8>,
+
+    /// Try a task so many times when workers are lost with it, 1 to 100 (default: the coordinator's)
+    #[arg(long, value_name = "N", help_heading = "Cluster", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub attempts: Option<u8>,
+
+    /// Keep results for this time after the job has ended (default: the coordinator's)
+    #[arg(long, value_name = "DURATION", help_heading = "Cluster")]
+    pub keep_for: Option<Time>,
+
+    /// Run on this machine, whatever coordinator is configured
+    #[arg(long, help_heading = "Cluster", conflicts_with_all = ["coordinator", "credentials"])]
+    pub local: bool,
+
+    #[command(flatten)]
+    pub connection: Connection,
 
     /// How to print results
     #[arg(

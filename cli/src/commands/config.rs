@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::args::Output;
-use crate::config::{CONNECT_TIMEOUT, COORDINATOR, Config, SETTINGS, Setting, Source};
+use crate::config::{CONNECT_TIMEOUT, COORDINATOR, CREDENTIALS, Config, SETTINGS, Setting, Source};
 use crate::exit_code::ExitCode;
 use crate::failure::Result;
 use crate::job::closed;
@@ -75,6 +75,10 @@ fn flag(args: &args::ConfigShow, setting: &Setting) -> Option<String> {
     let connection = &args.connection;
     match setting {
         s if *s == COORDINATOR => connection.coordinator.as_ref().map(ToString::to_string),
+        s if *s == CREDENTIALS => {
+            let path = connection.credentials.as_ref();
+            path.map(|path| path.display().to_string())
+        }
         s if *s == CONNECT_TIMEOUT => connection.connect_timeout.map(|time| time.to_string()),
         _ => None,
     }

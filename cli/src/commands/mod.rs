@@ -6,6 +6,7 @@ mod config;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 mod doctor;
+mod job;
 mod manual;
 mod self_test;
 mod submit;
@@ -16,6 +17,8 @@ use std::ffi::OsString;
 
 #[cfg(feature = "coordinator")]
 use ppwasm_coordinator::child::Work;
+
+pub(crate) use worker::resolve;
 
 use crate::args::Command;
 use crate::exit_code::ExitCode;

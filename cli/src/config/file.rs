@@ -166,7 +166,7 @@ mod tests {
         let cases = [
             (
                 "\ncolour = 1",
-                "c.toml, line 2: there is no setting \"colour\"; there are: coordinator, connect_timeout",
+                "c.toml, line 2: there is no setting \"colour\"; there are: coordinator, credentials, connect_timeout",
             ),
             (
                 "[colour]\nred = 1",

@@ -42,8 +42,16 @@ pub(crate) const CONNECT_TIMEOUT: Setting = Setting {
     default: "10s",
 };
 
+/// The file with who one is to the coordinator.
+pub(crate) const CREDENTIALS: Setting = Setting {
+    key: "credentials",
+    flag: "--credentials",
+    variable: "PPWASM_CREDENTIALS",
+    default: "",
+};
+
 /// Every setting. The file may hold these and no others.
-pub(crate) const SETTINGS: &[Setting] = &[COORDINATOR, CONNECT_TIMEOUT];
+pub(crate) const SETTINGS: &[Setting] = &[COORDINATOR, CREDENTIALS, CONNECT_TIMEOUT];
 
 /// The variable that names the folder of the configuration.
 const FOLDER_VARIABLE: &str = "PPWASM_CONFIG_DIR";

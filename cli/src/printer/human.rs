@@ -1,17 +1,14 @@
 //! For people: results on standard output, one `repr()` per line; everything else on standard error.
 
 use std::io::{self, BufWriter, IsTerminal, Stderr, StderrLock, Stdout, Write};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use ppwasm_host::wasi::{Sink, Stream};
-use ppwasm_host::{LoadError, Report};
 use ppwasm_proto::{Outcome, Value};
 
-use super::{Header, Printer, load_error, words};
+use super::{Header, NotLoaded, Printer, load_error, words};
 use crate::exit_code::ExitCode;
-use crate::failure::chain;
-use crate::job::{Ended, Event, Summary};
+use crate::job::{Ended, Event, Events, Ran, Summary};
 use crate::visible::{self, Copier, Escaper};
 
 /// Failed tasks whose traceback is shown.
@@ -22,8 +19,10 @@ const FAILURES_MAX: u64 = 100;
 /// Prints for people.
 pub(crate) struct Human {
     out: Copier<BufWriter<Stdout>>,
-    /// Whether there is one task only, whose output has been shown as it came.
+    /// Whether there is one task only.
     is_one: bool,
+    /// Whether its output has been shown as it came.
+    is_live: bool,
     is_script: bool,
     is_quiet: bool,
     /// Whether results after the first failure are left out: which of them there are is chance.
@@ -36,8 +35,10 @@ pub(crate) struct Human {
 
 /// What is to be printed and how.
 pub(crate) struct Style {
-    /// There is one task only, whose output has been shown as it came.
+    /// There is one task only.
     pub is_one: bool,
+    /// Its output has been shown as it came.
+    pub is_live: bool,
     /// The file runs as a script.
     pub is_script: bool,
     /// Results and errors only.
@@ -56,6 +57,7 @@ impl Human {
         Self {
             out: Copier::with(BufWriter::with_capacity(64 << 10, stdout), is_terminal),
             is_one: style.is_one,
+            is_live: style.is_live,
             is_script: style.is_script,
             is_quiet: style.is_quiet,
             ends_at_failure: !style.keep_going,
@@ -66,9 +68,12 @@ impl Human {
     }
 
     /// What the task printed, unless it has been shown as it came.
-    fn show_output(&mut self, number: u64, report: &Report) -> io::Result<()> {
-        if self.is_one {
+    fn show_output(&mut self, number: u64, report: &Ran) -> io::Result<()> {
+        if self.is_live {
             return Ok(());
+        }
+        if self.is_one {
+            return self.show_whole(report);
         }
         if self.is_script {
             self.out.copy(&report.stdout)?;
@@ -79,6 +84,17 @@ impl Human {
             show_lines(number, &report.stderr);
         }
         Ok(())
+    }
+
+    /// What the job's only task printed, as it would have been shown as it came.
+    fn show_whole(&mut self, report: &Ran) -> io::Result<()> {
+        if self.is_quiet && !self.is_script {
+            return Ok(());
+        }
+        let mut live = Live::new(self.is_script);
+        live.show(Stream::Stdout, &report.stdout);
+        live.show(Stream::Stderr, &report.stderr);
+        live.failure.take().map_or(Ok(()), Err)
     }
 
     fn show_result(&mut self, value: &Value) -> io::Result<()> {
@@ -110,7 +126,7 @@ impl Human {
         let report = match &ended.result {
             Ok(report) => report,
             Err(error) => {
-                let what = format!("could not be run on this machine: {}", chain(error));
+                let what = format!("could not be run on this machine: {error}");
                 return self.say(number, &what);
             }
         };
@@ -144,7 +160,7 @@ impl Printer for Human {
         Ok(())
     }
 
-    fn not_loaded(&mut self, error: &LoadError, _: ExitCode) -> io::Result<()> {
+    fn not_loaded(&mut self, error: &NotLoaded, _: ExitCode) -> io::Result<()> {
         visible::note(&visible::text(&load_error(error, &self.file).1));
         Ok(())
     }
@@ -176,11 +192,12 @@ impl Printer for Human {
     fn end(&mut self, summary: &Summary) -> io::Result<()> {
         self.out.end()?;
         self.out.flush()?;
-        let is_good = summary.failed() == 0 && summary.signal.is_none();
+        let is_cut = summary.signal.is_some() || summary.is_taken_away;
+        let is_good = summary.failed() == 0 && !is_cut;
         let is_told = if is_good {
             self.tells_success
         } else {
-            !self.is_one || summary.signal.is_some()
+            !self.is_one || is_cut
         };
         if is_told && !self.is_quiet {
             visible::note(&told(summary));
@@ -210,10 +227,10 @@ fn told(summary: &Summary) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let why = if summary.signal.is_some() {
-        "cancelled: "
-    } else {
-        ""
+    let why = match (summary.signal, summary.is_taken_away) {
+        (Some(_), _) => "cancelled: ",
+        (None, true) => "cancelled by somebody else: ",
+        (None, false) => "",
     };
     format!("{why}{tasks} in {time}: {}", parts.join(", "))
         .trim_end_matches([':', ' '])
@@ -268,11 +285,22 @@ struct Live {
     out: Copier<Stdout>,
     err: Copier<Stderr>,
     is_script: bool,
-    events: SyncSender<Event>,
+    /// Standard output cannot be written, and why, until somebody is told.
+    failure: Option<io::Error>,
     has_failed: bool,
 }
 
 impl Live {
+    fn new(is_script: bool) -> Self {
+        Self {
+            out: Copier::new(io::stdout()),
+            err: Copier::new(io::stderr()),
+            is_script,
+            failure: None,
+            has_failed: false,
+        }
+    }
+
     /// A script's output goes where it belongs, a function's to standard error.
     fn show(&mut self, stream: Stream, bytes: &[u8]) {
         if stream == Stream::Stderr || !self.is_script {
@@ -283,8 +311,7 @@ impl Live {
             let copied = self.out.copy(bytes).and_then(|()| self.out.flush());
             if let Err(error) = copied {
                 self.has_failed = true;
-                // The loop that reads events ends the command.
-                let _ = self.events.send(Event::OutputFailed(error));
+                self.failure = Some(error);
             }
             if self.out.is_terminal() {
                 visible::line_is_open(bytes);
@@ -301,14 +328,20 @@ impl Drop for Live {
 }
 
 /// Shows the output of a job's only task as it comes.
-pub(crate) fn live_sink(is_script: bool, events: SyncSender<Event>) -> Sink {
-    let (out, err) = (Copier::new(io::stdout()), Copier::new(io::stderr()));
-    let mut live = Live {
-        out,
-        err,
-        is_script,
-        events,
-        has_failed: false,
-    };
-    Box::new(move |stream, bytes| live.show(stream, bytes))
+pub(crate) fn live_sink(is_script: bool, events: Events) -> Sink {
+    let mut live = Live::new(is_script);
+    Box::new(move |stream, bytes| {
+        live.show(stream, bytes);
+        if let Some(error) = live.failure.take() {
+            // The loop that reads events ends the command. There is room: this is said once.
+            let _ = events.try_send(Event::OutputFailed(error));
+        }
+    })
+}
+
+/// Shows what loading a function printed, on standard error.
+pub(crate) fn show_loaded(stdout: &[u8], stderr: &[u8]) {
+    let mut live = Live::new(false);
+    live.show(Stream::Stdout, stdout);
+    live.show(Stream::Stderr, stderr);
 }

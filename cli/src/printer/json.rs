@@ -2,15 +2,13 @@
 
 use std::io::{self, BufWriter, Stdout, Write};
 
-use ppwasm_host::LoadError;
 use ppwasm_proto::{Exception, LimitKind, Limits, Outcome, TrapCause, Value};
 use serde::Serialize;
 use serde_json::Value as JsonValue;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use super::{Header, Printer};
+use super::{Header, NotLoaded, Printer};
 use crate::exit_code::ExitCode;
-use crate::failure::chain;
 use crate::job::{Ended, Summary};
 
 /// The document's version. It grows when a program that reads the older one could be misled.
@@ -26,12 +24,14 @@ pub(crate) struct Json {
 #[derive(Serialize)]
 struct Job<'a> {
     id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_id: Option<String>,
     file: &'a str,
     function: Option<&'a str>,
     bundle: String,
-    guest: String,
-    python: &'a str,
-    slots: usize,
+    guest: Option<String>,
+    python: Option<&'a str>,
+    slots: Option<usize>,
     submit_time_ms: Option<u64>,
     limits: AllLimits,
 }
@@ -137,7 +137,7 @@ impl Json {
             Ok(report) => report,
             Err(error) => {
                 return Ending::NotRun {
-                    error: chain(error),
+                    error: error.clone(),
                 };
             }
         };
@@ -169,11 +169,12 @@ impl Printer for Json {
     fn begin(&mut self, header: &Header) -> io::Result<()> {
         let job = Job {
             id: header.id.to_string(),
+            cluster_id: header.cluster_id.map(|id| id.to_string()),
             file: &header.file,
             function: header.function.as_deref(),
             bundle: header.bundle.to_string(),
-            guest: header.guest.to_string(),
-            python: &header.python,
+            guest: header.guest.map(|guest| guest.to_string()),
+            python: header.python.as_deref(),
             slots: header.slots,
             submit_time_ms: header.submit_time_ms,
             limits: all_limits(&header.limits),
@@ -183,20 +184,19 @@ impl Printer for Json {
         self.out.write_all(b",\n")
     }
 
-    fn not_loaded(&mut self, error: &LoadError, code: ExitCode) -> io::Result<()> {
+    fn not_loaded(&mut self, error: &NotLoaded, code: ExitCode) -> io::Result<()> {
         let ending = match error {
-            LoadError::Raised(exception) => Ending::Raised {
+            NotLoaded::Ended(Outcome::Raised(exception)) => Ending::Raised {
                 exception: exception_text(exception),
             },
-            LoadError::Trapped(cause) => Ending::Trapped {
+            NotLoaded::Ended(Outcome::Trapped { cause }) => Ending::Trapped {
                 cause: trap(*cause),
             },
-            LoadError::LimitExceeded { limit } => Ending::LimitExceeded {
+            NotLoaded::Ended(Outcome::LimitExceeded { limit, .. }) => Ending::LimitExceeded {
                 limit: passed(*limit, None),
             },
-            other => Ending::NotRun {
-                error: other.to_string(),
-            },
+            NotLoaded::Ended(_) => Ending::Abandoned,
+            NotLoaded::Failed(why) => Ending::NotRun { error: why.clone() },
         };
         self.out.write_all(b"\"load\":")?;
         self.write(&ending)?;
@@ -208,8 +208,8 @@ impl Printer for Json {
         let traces = ended.result.as_ref().ok().map(|report| Traces {
             stdout: output(&report.stdout),
             stderr: output(&report.stderr),
-            wall_time_ms: millis(report.usage.wall_time),
-            memory_bytes: report.usage.memory_bytes,
+            wall_time_ms: millis(report.wall_time),
+            memory_bytes: report.memory_bytes,
         });
         let task = Task {
             task: ended.number,

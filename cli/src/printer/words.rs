@@ -1,7 +1,7 @@
 //! Outcomes in words: what happened, what was allowed, and what can be done about it.
 
 use ppwasm_host::LoadError;
-use ppwasm_proto::{Exception, LimitKind, Outcome, TrapCause};
+use ppwasm_proto::{Exception, LimitKind, Limits, Outcome, TrapCause};
 
 use crate::exit_code::ExitCode;
 use crate::failure::chain;
@@ -14,7 +14,9 @@ pub(crate) fn fault(outcome: &Outcome) -> Option<String> {
         Outcome::Succeeded { .. } | Outcome::Raised(_) | Outcome::Cancelled => None,
         Outcome::Trapped { cause } => Some(trap(*cause)),
         Outcome::LimitExceeded { limit, allowed } => Some(past_limit(*limit, *allowed)),
-        Outcome::Abandoned => Some("was given up".into()),
+        Outcome::Abandoned => {
+            Some("was given up: no worker could run it, or it took those down that tried".into())
+        }
     }
 }
 
@@ -54,29 +56,58 @@ fn trap(cause: TrapCause) -> String {
     }
 }
 
+/// Why a function could not be loaded.
+#[derive(Debug)]
+pub(crate) enum NotLoaded {
+    /// Loading it ended so.
+    Ended(Outcome),
+    /// This machine could not load it.
+    Failed(String),
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Raised(exception) => Self::Ended(Outcome::Raised(exception)),
+            LoadError::Trapped(cause) => Self::Ended(Outcome::Trapped { cause }),
+            LoadError::LimitExceeded { limit } => {
+                let allowed = Limits::default().allowed(limit);
+                Self::Ended(Outcome::LimitExceeded { limit, allowed })
+            }
+            // The enum may grow.
+            other => Self::Failed(chain(&other)),
+        }
+    }
+}
+
 /// Whether loading failed because of what the user wrote on the command line or in the file, and not in the
 /// course of running it; and what to say.
-pub(crate) fn load_error(error: &LoadError, file: &str) -> (ExitCode, String) {
-    match error {
-        LoadError::Raised(exception) => raised_while_loading(exception, file),
-        LoadError::Trapped(cause) => (
+pub(crate) fn load_error(error: &NotLoaded, file: &str) -> (ExitCode, String) {
+    let outcome = match error {
+        NotLoaded::Ended(outcome) => outcome,
+        NotLoaded::Failed(why) => {
+            let text = format!("error: could not load {file}: {why}");
+            return (ExitCode::Machine, text);
+        }
+    };
+    match outcome {
+        Outcome::Raised(exception) => raised_while_loading(exception, file),
+        Outcome::Trapped { cause } => (
             ExitCode::Trapped,
             format!(
                 "error: loading {file} failed: the interpreter {}",
                 trap(*cause)
             ),
         ),
-        LoadError::LimitExceeded { limit } => {
+        Outcome::LimitExceeded { limit, .. } => {
             let text = format!(
                 "error: loading {file} went past the {limit} limit of loading; move the work into the function"
             );
             (ExitCode::LimitExceeded, text)
         }
-        // The enum may grow.
-        other => (
-            ExitCode::Machine,
-            format!("error: could not load {file}: {}", chain(other)),
-        ),
+        Outcome::Succeeded { .. } | Outcome::Cancelled | Outcome::Abandoned => {
+            (ExitCode::Machine, format!("error: could not load {file}"))
+        }
     }
 }
 

@@ -53,6 +53,8 @@ impl Folder {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ppwasm"));
         command.args(args).current_dir(self.path());
+        // Whoever runs the tests may have logged in somewhere.
+        command.env("PPWASM_CONFIG_DIR", self.path().join("config"));
         command
     }
 

@@ -125,6 +125,11 @@ impl Handle {
         self.end.get().cloned().unwrap_or(ClientError::Ended)
     }
 
+    /// Waits until there is no connection any more, nor will be.
+    pub(crate) async fn gone(&self) {
+        self.commands.closed().await;
+    }
+
     /// Tells it if there is room.
     pub(crate) fn try_tell(&self, command: Command) -> bool {
         self.commands.try_send(command).is_ok()
