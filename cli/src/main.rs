@@ -24,6 +24,7 @@ mod job;
 mod log;
 mod printer;
 mod progress;
+mod select;
 mod settings;
 mod signals;
 mod stdlib;

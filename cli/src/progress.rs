@@ -55,6 +55,14 @@ impl Progress {
         }
     }
 
+    /// So many of so many have ended.
+    pub(crate) fn is_at(&self, ended: u64, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total);
+            bar.set_position(ended);
+        }
+    }
+
     /// So many have failed.
     pub(crate) fn failed(&self, failed: u64) {
         if let Some(bar) = &self.0 {

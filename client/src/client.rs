@@ -7,8 +7,8 @@ use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::wire::{
     CancelJob, CertificateIssued, DrainWorker, ExplainTask, ForgetJob, Functions, JobSummary, Jobs,
     ListFunctions, ListJobs, ListWorkers, MintToken, PAGE_MAX, Ranged, RenewCertificate, RetryJob,
-    RevokeIdentity, SLOTS_MAX, SetWorkerSlots, ShowJob, ShowTask, TaskExplained, TokenMinted,
-    WatchOrder, Welcome, Workers,
+    RevokeIdentity, SLOTS_MAX, SetWorkerSlots, ShowJob, ShowTask, TaskExplained, TimeSource,
+    TokenMinted, WatchOrder, Welcome, Workers,
 };
 use ppwasm_proto::{Digest, JobId, Limits, Outcome, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,6 +41,10 @@ pub struct JobDetails {
     pub used_us: u64,
     /// How loading its function ended, when it could not be.
     pub load_failure: Option<Outcome>,
+    /// Where clocks and random bytes of its tasks come from.
+    pub time: Option<TimeSource>,
+    /// The identity that random bytes of its tasks follow from.
+    pub stream: JobId,
 }
 
 /// One task.
@@ -175,6 +179,8 @@ impl Client {
             limits: shown.limits,
             used_us: shown.used_us,
             load_failure: self.handle.outcome(shown.load_failure).await?,
+            time: shown.time,
+            stream: shown.stream.unwrap_or(job),
         })
     }
 
@@ -305,6 +311,15 @@ impl Client {
         if is_connected && self.handle.tell(Command::Leave).await.is_ok() {
             let _ = tokio::time::timeout(LEAVE_TIME, self.handle.gone()).await;
         }
+    }
+
+    /// A function's bundle, by its digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::jobs`], and when it is not there.
+    pub async fn bundle(&self, function: Digest) -> Result<Vec<u8>, ClientError> {
+        self.handle.blob(function).await
     }
 
     async fn ask<Q: Question>(&self, mut question: Q) -> Result<Q::Answer, ClientError> {

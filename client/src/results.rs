@@ -255,6 +255,10 @@ impl Handle {
             Some(Payload::Inline(bytes)) => return Ok(bytes.into_vec()),
             Some(Payload::Blob(blob)) => blob.digest,
         };
+        self.blob(digest).await
+    }
+
+    pub(crate) async fn blob(&self, digest: Digest) -> Result<Vec<u8>, ClientError> {
         let (got, answer) = oneshot::channel();
         self.tell(Command::Get { digest, got }).await?;
         let bytes = answer.await.map_err(|_| self.ended())??;

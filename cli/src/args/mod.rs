@@ -1,10 +1,12 @@
 //! The command line as clap sees it, a file for each command. What it means is `settings`' and the commands'.
 
+mod cluster;
 mod config;
 mod connection;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 mod doctor;
+mod job;
 mod log;
 mod manual;
 mod submit;
@@ -18,6 +20,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit_code;
 
+pub(crate) use cluster::{Function, List, Login, Logout, WorkerOf, WorkerSlots};
 pub(crate) use config::{Config, ConfigShow};
 pub(crate) use connection::Connection;
 #[cfg(feature = "coordinator")]
@@ -26,6 +29,7 @@ pub(crate) use coordinator::{
     CoordinatorStart, Folder,
 };
 pub(crate) use doctor::Doctor;
+pub(crate) use job::{Common, Job, JobList, JobLogs, JobResults, JobWait, Jobs, Task, TaskOf};
 pub(crate) use log::{Log, LogFormat};
 pub(crate) use manual::{Completions, Man};
 pub(crate) use submit::Submit;
@@ -47,9 +51,22 @@ pub(crate) struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a Python function or script, once or once per item, over the cores of this machine
+    /// Run a Python function or script, once or once per item, on this machine or a cluster
     #[command(after_help = exit_code::HELP)]
     Submit(Box<Submit>),
+    /// Ask about jobs at the coordinator, wait for them, get their results, end them
+    #[command(subcommand)]
+    Job(Job),
+    /// Ask about the tasks of a job at the coordinator
+    #[command(subcommand)]
+    Task(Task),
+    /// Ask about the functions that the coordinator holds
+    #[command(subcommand)]
+    Function(Function),
+    /// Become a client of a coordinator: jobs go there from then on
+    Login(Login),
+    /// Forget the coordinator, and who one was to it
+    Logout(Logout),
     /// Run the coordinator of a cluster
     #[cfg(feature = "coordinator")]
     #[command(subcommand)]
@@ -58,7 +75,7 @@ pub(crate) enum Command {
     #[cfg(feature = "coordinator")]
     #[command(subcommand)]
     Certs(Certs),
-    /// Run tasks for a cluster
+    /// Run tasks for a cluster; ask about its workers
     #[command(subcommand)]
     Worker(Worker),
     /// Show the settings, and where each value came from

@@ -4,13 +4,22 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 
+use super::{List, WorkerOf, WorkerSlots};
 use crate::address::Address;
 
 /// `ppwasm worker`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Worker {
     /// Run tasks for a coordinator until a signal drains it
-    Start(WorkerStart),
+    Start(Box<WorkerStart>),
+    /// List the workers of the cluster
+    List(List),
+    /// Have a worker finish what it has and take nothing new; the operator's to ask
+    Drain(WorkerOf),
+    /// Let a drained worker take work again; the operator's to ask
+    Undrain(WorkerOf),
+    /// Change how many tasks a worker runs at a time; the operator's to ask
+    SetSlots(WorkerSlots),
 }
 
 /// `ppwasm worker start`.

@@ -2,12 +2,15 @@
 
 #[cfg(feature = "coordinator")]
 mod certs;
+mod cluster;
 mod config;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 mod doctor;
 mod job;
+mod login;
 mod manual;
+mod results;
 mod self_test;
 mod submit;
 mod worker;
@@ -30,6 +33,11 @@ use crate::failure::Result;
 pub(crate) fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Submit(args) => submit::submit(&args),
+        Command::Job(args) => job::job(&args),
+        Command::Task(args) => cluster::task(&args),
+        Command::Function(args) => cluster::function(&args),
+        Command::Login(args) => login::login(&args),
+        Command::Logout(_) => login::logout(),
         #[cfg(feature = "coordinator")]
         Command::Coordinator(args) => coordinator::coordinator(&args),
         #[cfg(feature = "coordinator")]

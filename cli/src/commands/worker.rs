@@ -21,6 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
+use super::cluster;
 use super::submit::tell_preparing;
 use crate::address::Address;
 use crate::args;
@@ -43,6 +44,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn worker(args: &args::Worker) -> Result<ExitCode> {
     match args {
         args::Worker::Start(args) => start(args),
+        args::Worker::List(args) => cluster::workers(args),
+        args::Worker::Drain(args) => cluster::drain(args, true),
+        args::Worker::Undrain(args) => cluster::drain(args, false),
+        args::Worker::SetSlots(args) => cluster::set_slots(args),
     }
 }
 

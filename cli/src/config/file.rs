@@ -131,6 +131,28 @@ pub(crate) fn set_in_file(path: &Path, key: &str, value: &str) -> Result<()> {
         Some(entry) => text.replace_range(entry.place.clone(), &quoted),
         None => text.insert_str(0, &format!("{key} = {quoted}\n")),
     }
+    write(path, &text)
+}
+
+/// Removes a key outside all tables, with its line, from the file at `path`, if both are there.
+///
+/// # Errors
+///
+/// As [`set_in_file`].
+pub(crate) fn remove_from_file(path: &Path, key: &str) -> Result<()> {
+    let Some(text) = read(path)? else {
+        return Ok(());
+    };
+    let file = File::parse(&text, path)?;
+    let Some(entry) = file.0.get(key) else {
+        return Ok(());
+    };
+    let lines = text.split_inclusive('\n').enumerate();
+    let kept = lines.filter(|(at, _)| at + 1 != entry.line);
+    write(path, &kept.map(|(_, line)| line).collect::<String>())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
     let what = || format!("could not write {}", path.display());
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).machine(what())?;
@@ -206,6 +228,10 @@ mod tests {
         assert_eq!(text(), with_key);
         set_in_file(&path, "coordinator", "c:3").unwrap();
         assert_eq!(text(), with_key.replace("b\\\"\\\\:2", "c:3"));
+        remove_from_file(&path, "coordinator").unwrap();
+        assert_eq!(text(), "# mine\nconnect_timeout = '5s' # short\n");
+        remove_from_file(&path, "coordinator").unwrap();
+        set_in_file(&path, "coordinator", "c:3").unwrap();
         let file = File::read(&path).unwrap();
         assert_eq!(file.value("coordinator"), Some(("c:3", 1)));
     }

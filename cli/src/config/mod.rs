@@ -11,7 +11,8 @@ use std::str::FromStr;
 
 use crate::failure::{Failure, Result};
 
-pub(crate) use file::{File, set_in_file};
+use file::File;
+pub(crate) use file::{remove_from_file, set_in_file};
 
 /// Something that can be set by a flag, the environment or the file.
 #[derive(Debug, PartialEq, Eq)]

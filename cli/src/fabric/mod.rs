@@ -4,6 +4,7 @@
 //! its reader without the coordinator noticing.
 
 mod cluster;
+#[cfg(feature = "coordinator")]
 mod local;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -11,6 +12,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::failure::{Because, Result};
 
 pub(crate) use cluster::{CREDENTIALS_FILE, Cluster};
+#[cfg(feature = "coordinator")]
 pub(crate) use local::{Local, clean_up};
 
 /// A thread that moves connections until the process ends.
@@ -36,3 +38,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
         .build()
         .machine("could not start a thread")
 }
+
+/// There is nothing to be removed before the process ends.
+#[cfg(not(feature = "coordinator"))]
+pub(crate) const fn clean_up() {}

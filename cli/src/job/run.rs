@@ -85,18 +85,13 @@ impl<'a> Running<'a> {
             .await
     }
 
-    /// Watches a job that was submitted before, to its end. `tasks` is how many it has.
+    /// Watches a job that was submitted before, to its end.
     ///
     /// # Errors
     ///
     /// As [`Running::submit`].
-    pub(crate) async fn watch(
-        self,
-        tasks: u64,
-        results: Results,
-        printer: &mut dyn Printer,
-    ) -> Result<Ending> {
-        let window = Window::submitted_before(tasks);
+    pub(crate) async fn watch(self, results: Results, printer: &mut dyn Printer) -> Result<Ending> {
+        let window = Window::new(Limits::None);
         let feeding = std::future::ready(Fed::All);
         State::new(self, &window)
             .run(feeding, results, printer)
@@ -267,14 +262,20 @@ impl<'a> State<'a> {
     }
 
     fn end(mut self, results: &Results, printer: &mut dyn Printer) -> Result<Ending> {
+        let mut counted = 0;
         if let Some(end) = results.end() {
+            let c = &end.counts;
+            counted =
+                c.succeeded + c.raised + c.trapped + c.limit_exceeded + c.cancelled + c.abandoned;
             if let Some(outcome) = &end.load_failure {
                 return Ok(Ending::NotLoaded(outcome.clone()));
             }
             let is_cancelled = end.state == JobState::Cancelled;
             self.summary.is_taken_away = is_cancelled && !self.is_stopping;
         }
-        self.fill_up_to(self.window.submitted(), printer)?;
+        // A job that somebody else submitted has as many tasks as it says.
+        let tasks = self.window.submitted().max(counted);
+        self.fill_up_to(tasks, printer)?;
         match self.broken {
             Some(failure) if self.summary.signal.is_none() => {
                 self.running.progress.clear();

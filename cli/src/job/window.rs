@@ -53,13 +53,6 @@ impl Window {
         }
     }
 
-    /// One of a job all of whose tasks were submitted before.
-    pub(super) fn submitted_before(tasks: u64) -> Self {
-        let window = Self::new(Limits::None);
-        window.submitted.set(tasks);
-        window
-    }
-
     /// Tasks that were submitted.
     pub(super) fn submitted(&self) -> u64 {
         self.submitted.get()
@@ -77,7 +70,7 @@ impl Window {
             return true;
         };
         let (submitted, printed) = (self.submitted.get(), self.printed.get());
-        let waiting = submitted - printed;
+        let waiting = submitted.saturating_sub(printed);
         if waiting < slots {
             return true;
         }

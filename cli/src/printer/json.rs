@@ -252,6 +252,12 @@ impl Printer for Json {
     }
 }
 
+/// How a task of a function ended, as a document of its own.
+pub(crate) fn ending_json(ended: &Ended) -> JsonValue {
+    let ending = Json::new(false).ending(ended);
+    serde_json::to_value(ending).unwrap_or_default()
+}
+
 fn passed(limit: LimitKind, allowed: Option<u64>) -> PassedLimit {
     PassedLimit {
         name: limit.name(),
@@ -295,7 +301,7 @@ fn trap(cause: TrapCause) -> Cause {
 }
 
 /// What a task printed: a string, or as `bytes` are written when it is not UTF-8.
-fn output(bytes: &[u8]) -> JsonValue {
+pub(crate) fn output(bytes: &[u8]) -> JsonValue {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => Value::Bytes(bytes.to_vec()).to_json(),

@@ -12,8 +12,8 @@ use crate::exit_code::ExitCode;
 use crate::job::{Ended, Summary};
 
 pub(crate) use human::{Human, Style as HumanStyle, live_sink, show_loaded};
-pub(crate) use json::{Json, write as write_json};
-pub(crate) use words::{NotLoaded, load_error};
+pub(crate) use json::{Json, ending_json, output as output_json, write as write_json};
+pub(crate) use words::{NotLoaded, fault, load_error};
 
 /// What a job is, for those who tell of it.
 pub(crate) struct Header {

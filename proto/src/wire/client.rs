@@ -479,6 +479,12 @@ pub struct JobShown {
     /// Why its function cannot be loaded.
     #[n(4)]
     pub load_failure: Option<Payload>,
+    /// Where clocks and random bytes of its tasks come from.
+    #[n(5)]
+    pub time: Option<TimeSource>,
+    /// The identity that random bytes follow from; absent for the job's own.
+    #[n(6)]
+    pub stream: Option<JobId>,
 }
 
 /// Asks why a task is where it is. Answered by [`TaskExplained`].

@@ -585,6 +585,8 @@ fn to_client() -> Vec<(&'static str, Message)> {
                 limits: limits(),
                 used_us: 123_456,
                 load_failure: Some(inline(b"\x82\x01\xa0")),
+                time: Some(TimeSource::Real {}),
+                stream: Some(JobId::from_bytes([0x5e; 16])),
             }
             .into(),
         ),

@@ -65,6 +65,8 @@ pub struct Worker<D: Dialer> {
     output: Option<OutputHook>,
     /// Hears why the host could not run a task.
     failure: Option<FailureHook>,
+    /// Commands of the agent from before it ran.
+    due: Vec<Command>,
     materials: Materials,
     /// Results that the agent wants sent.
     unsent: Vec<(Claim, Finished)>,
@@ -173,6 +175,7 @@ impl<D: Dialer> Worker<D> {
             used: 0,
             output: None,
             failure: None,
+            due: Vec::new(),
             materials: Materials::default(),
             unsent: Vec::new(),
             send_at: None,
@@ -192,8 +195,10 @@ impl<D: Dialer> Worker<D> {
                 function: digest,
                 is_held: true,
             };
-            // The hello says it; there is nobody to be told before.
-            self.agent_event(event, &mut Vec::new());
+            // The hello says it. What is due anyway is carried out when the worker runs.
+            let mut commands = std::mem::take(&mut self.due);
+            self.agent_event(event, &mut commands);
+            self.due = commands;
         }
         self.materials.give_always(prepared.stdin, prepared.inputs);
         self.output = prepared.output;
@@ -216,7 +221,7 @@ impl<D: Dialer> Worker<D> {
     /// the coordinator finds the link lost.
     pub async fn run(mut self) -> WorkerEnd {
         let (connected, mut connections) = mpsc::channel(1);
-        let mut commands = Vec::new();
+        let mut commands = std::mem::take(&mut self.due);
         loop {
             let now = self.started.elapsed();
             self.agent.tick(now, &mut commands);

@@ -1,6 +1,7 @@
 //! `ppwasm submit`: everything is read and checked, then the job runs, on this machine or where a coordinator says.
 
 mod cluster;
+#[cfg(feature = "coordinator")]
 mod local;
 
 use std::sync::{Arc, Once};
@@ -53,7 +54,7 @@ pub(crate) fn submit(args: &Submit) -> Result<ExitCode> {
     match address {
         None => {
             refuse_cluster_flags(args)?;
-            local::submit(Plan::read(args)?)
+            on_this_machine(args)
         }
         Some(address) => {
             if args.slots.is_some() {
@@ -65,6 +66,18 @@ pub(crate) fn submit(args: &Submit) -> Result<ExitCode> {
             cluster::submit(Plan::read(args)?, address)
         }
     }
+}
+
+#[cfg(feature = "coordinator")]
+fn on_this_machine(args: &Submit) -> Result<ExitCode> {
+    local::submit(Plan::read(args)?)
+}
+
+#[cfg(not(feature = "coordinator"))]
+fn on_this_machine(_: &Submit) -> Result<ExitCode> {
+    Err(Failure::usage(
+        "this program was built without a coordinator of its own; give --coordinator HOST:PORT",
+    ))
 }
 
 /// What only a coordinator can do is not left out without a word.

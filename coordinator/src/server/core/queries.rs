@@ -97,6 +97,8 @@ impl Core {
             limits: spec.limits,
             used_us: 0,
             load_failure,
+            time: None,
+            stream: None,
         }
         .into()
     }

@@ -39,6 +39,10 @@ impl<R: LinkReceiver> Reader<'_, R> {
             (Message::JobShown(mut shown), Some((job, _))) => {
                 blocking(shown.request, move || {
                     shown.used_us = shared.store.run_time_us(&job)?;
+                    if let Some(terms) = shared.catalog.terms(&*shared.store, job) {
+                        shown.time = Some(terms.open.time);
+                        shown.stream = terms.open.stream;
+                    }
                     Ok(shown.into())
                 })
                 .await
