@@ -24,7 +24,8 @@ pub(crate) fn man(args: &Man) -> Result<ExitCode> {
         return print(&page(command)?);
     };
     std::fs::create_dir_all(dir).usage(format!("--dir: could not create {}", dir.display()))?;
-    let commands: Vec<_> = command.get_subcommands().cloned().collect();
+    let shown = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let commands: Vec<_> = shown.cloned().collect();
     for command in std::iter::once(command).chain(commands) {
         let name = command
             .get_display_name()

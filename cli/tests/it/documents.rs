@@ -32,7 +32,19 @@ fn every_flag_and_command_is_in_the_manual() {
     let manual = manual();
     let top = folder.ppwasm(&["--help"]);
     assert_eq!(top.code, 0);
-    for command in ["submit", "doctor", "completions", "man"] {
+    for command in [
+        "submit",
+        "job",
+        "task",
+        "function",
+        "worker",
+        "login",
+        "logout",
+        "config",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         assert!(
             top.stdout.contains(&format!("\n  {command} ")),
             "{}",
@@ -62,10 +74,26 @@ fn every_flag_and_command_is_in_the_manual() {
 #[test]
 fn no_flag_in_the_manual_is_unknown() {
     let folder = Folder::new(&[]);
-    let commands = ["submit", "doctor", "man"];
+    let commands = [
+        "submit",
+        "job list",
+        "job show",
+        "job wait",
+        "job results",
+        "job logs",
+        "worker start",
+        "login",
+        "certs token",
+        "config show",
+        "doctor",
+        "man",
+    ];
     let mut known: BTreeSet<String> = commands
         .iter()
-        .flat_map(|command| flags(&folder.ppwasm(&[command, "--help"]).stdout))
+        .flat_map(|command| {
+            let words: Vec<_> = command.split(' ').chain(["--help"]).collect();
+            flags(&folder.ppwasm(&words).stdout)
+        })
         .collect();
     known.extend(["--version".into(), "--verbose".into()]);
     for word in manual().split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
@@ -85,7 +113,7 @@ fn the_exit_codes_are_the_same_in_help_and_manual() {
     let help = Folder::new(&[]).ppwasm(&["submit", "--help"]).stdout;
     let (_, table) = help.split_once("Exit codes:\n").unwrap();
     let manual = manual();
-    for code in ["0", "1", "2", "3", "4", "5", "130", "141", "143"] {
+    for code in ["0", "1", "2", "3", "4", "5", "6", "130", "141", "143"] {
         assert!(manual.contains(&format!("\n| {code} | ")), "{code}");
         assert!(table.contains(code), "{code}");
     }

@@ -131,10 +131,19 @@ fn the_manual_pages_are_written() {
     assert_eq!(
         names,
         [
+            "ppwasm-certs.1",
             "ppwasm-completions.1",
+            "ppwasm-config.1",
+            "ppwasm-coordinator.1",
             "ppwasm-doctor.1",
+            "ppwasm-function.1",
+            "ppwasm-job.1",
+            "ppwasm-login.1",
+            "ppwasm-logout.1",
             "ppwasm-man.1",
             "ppwasm-submit.1",
+            "ppwasm-task.1",
+            "ppwasm-worker.1",
             "ppwasm.1"
         ]
     );

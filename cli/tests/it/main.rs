@@ -7,9 +7,11 @@
 )]
 
 mod bad_input;
+mod cluster;
 mod documents;
 mod examples;
 mod failures;
+mod jobs;
 mod json;
 mod limits;
 mod machine;
