@@ -12,6 +12,7 @@ use ppwasm_host::{Function, Host};
 use ppwasm_link::Peer;
 use ppwasm_link::memory::MemoryHub;
 use ppwasm_proto::fabric::Incarnation;
+use ppwasm_proto::wire::SLOTS_MAX;
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_worker::agent::Config as AgentConfig;
 use ppwasm_worker::{Prepared, Worker, WorkerConfig};
@@ -20,6 +21,9 @@ use tempfile::TempDir;
 use super::Background;
 use crate::failure::{Because, Failure, Result, chain};
 
+/// Tasks that the worker starts for each slot of its host: those that wait do so in the host's queue, so that a slot goes on
+/// without waiting for another thread.
+const STARTED_PER_SLOT: u64 = 8;
 /// How often what is of no use any more is removed from the folder.
 const CLEAN_EVERY: Duration = Duration::from_secs(10);
 /// Age at which a blob that nobody names is of no use: longer than it takes from its coming to its being named.
@@ -91,9 +95,11 @@ impl Local {
             .0
             .spawn(async move { server.listen(listener).await });
 
-        let slots = u32::try_from(host.slots()).unwrap_or(u32::MAX);
+        let slots = u64::try_from(host.slots()).unwrap_or(u64::MAX);
+        let started = slots.saturating_mul(STARTED_PER_SLOT).min(SLOTS_MAX);
+        let started = u32::try_from(started).unwrap_or(u32::MAX);
         let config = WorkerConfig {
-            agent: AgentConfig::new(Incarnation(incarnation), seed, slots),
+            agent: AgentConfig::new(Incarnation(incarnation), seed, started),
             label: "this machine".into(),
         };
         let mut worker = Worker::new(host, hub.dialer(Peer::Worker(name()?)), config);
