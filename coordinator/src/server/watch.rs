@@ -48,6 +48,9 @@ struct State {
     /// More has ended than was told.
     has_missed: bool,
     credit: u64,
+    /// How far the job is, with what loading its function wrote; sent before all results.
+    begin: Option<WatchEnd>,
+    has_begun: bool,
     end: Option<WatchEnd>,
 }
 
@@ -88,6 +91,22 @@ impl Watch {
         self.changed.notify_one();
     }
 
+    /// Whether it was told what loading the function wrote, or that there is nothing.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state().has_begun
+    }
+
+    /// The function is loaded.
+    pub(crate) fn begin(&self, begin: WatchEnd) {
+        let mut state = self.state();
+        if !state.has_begun {
+            state.has_begun = true;
+            state.begin = Some(begin);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// A task has ended, durably.
     pub(crate) fn tell(&self, task: u64, result: Option<Arc<RecordedResult>>) {
         let mut state = self.state();
@@ -108,6 +127,7 @@ impl Watch {
 
     /// The job has ended, durably.
     pub(crate) fn end(&self, end: WatchEnd) {
+        self.begin(end.clone());
         self.state().end = Some(end);
         self.changed.notify_one();
     }

@@ -83,6 +83,11 @@ impl Core {
                     self.stop_job(job);
                 }
                 for watch in self.watches.get(&job).into_iter().flatten() {
+                    if !watch.has_begun()
+                        && let Some(progress) = self.progress_of(job)
+                    {
+                        watch.begin(progress);
+                    }
                     watch.tell(task.0, told.clone());
                 }
             }
@@ -124,7 +129,12 @@ impl Core {
                 // Whose session is over has let go of it.
                 watches.retain(|watch| Arc::strong_count(watch) > 1);
                 if watches.len() < JOB_WATCHES_MAX {
-                    watches.push(watch);
+                    watches.push(Arc::clone(&watch));
+                    if let Some(progress) = self.progress_of(watch.job)
+                        && progress.counts.succeeded > 0
+                    {
+                        watch.begin(progress);
+                    }
                 } else {
                     let reason = "too many watch this job";
                     let message = failed(watch.request, ErrorCode::Busy, reason, Some(1000));
@@ -178,6 +188,17 @@ impl Core {
         for job in jobs {
             self.stop_job(job);
         }
+    }
+
+    /// How far a job is that has not ended, with what loading its function wrote.
+    fn progress_of(&self, job: JobId) -> Option<WatchEnd> {
+        let summary = self.summary(job, self.directory.job(job)?);
+        Some(WatchEnd {
+            state: summary.state,
+            counts: summary.counts,
+            load_failure: None,
+            ..self.end_of(job, JobEnd::Finished)
+        })
     }
 
     fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {

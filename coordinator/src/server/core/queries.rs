@@ -120,7 +120,7 @@ impl Core {
         }
     }
 
-    fn summary(&self, job: JobId, listed: &Listed) -> JobSummary {
+    pub(super) fn summary(&self, job: JobId, listed: &Listed) -> JobSummary {
         let view = self.scheduler.job(job);
         let now = wall_ms();
         let state = match (listed.end, view) {

@@ -64,6 +64,13 @@ impl WatchSender {
                 return Ok(());
             };
             let (credit, end) = self.take();
+            let begin = self.watch.state().begin.take();
+            let has_output =
+                |begin: &WatchEnd| begin.load_stdout.is_some() || begin.load_stderr.is_some();
+            if let Some(begin) = begin.filter(has_output) {
+                room.send(self.progress(begin, false));
+                continue;
+            }
             let results = if credit == 0 {
                 Vec::new()
             } else {
@@ -85,7 +92,7 @@ impl WatchSender {
             }
             let is_through = credit > 0 && self.scan.is_none() && self.told.is_empty();
             if let Some(end) = end.filter(|_| is_through) {
-                room.send(self.last(end));
+                room.send(self.progress(end, true));
                 return Ok(());
             }
             drop(room);
@@ -98,12 +105,12 @@ impl WatchSender {
         }
     }
 
-    fn last(&self, end: WatchEnd) -> Message {
+    fn progress(&self, end: WatchEnd, is_last: bool) -> Message {
         JobProgress {
             request: self.watch.request,
             state: end.state,
             counts: end.counts,
-            is_last: true,
+            is_last,
             load_failure: end.load_failure,
             load_stdout: end.load_stdout,
             load_stderr: end.load_stderr,
