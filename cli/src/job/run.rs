@@ -203,10 +203,7 @@ impl<'a> State<'a> {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(event) = next {
-            match event {
-                JobEvent::Result(result) => batch.push(Ended::new(*result)),
-                JobEvent::Loaded(output) => (self.running.loaded)(output),
-            }
+            batch.push(event);
             next = match results.is_ready() && batch.len() < BATCH_MAX {
                 true => {
                     let next = results.next_event().await;
@@ -221,7 +218,14 @@ impl<'a> State<'a> {
         }
         let progress = self.running.progress;
         progress.aside(|| {
-            for ended in batch {
+            for event in batch {
+                let ended = match event {
+                    JobEvent::Loaded(output) => {
+                        (self.running.loaded)(output);
+                        continue;
+                    }
+                    JobEvent::Result(result) => Ended::new(*result),
+                };
                 self.fill_up_to(ended.number, printer)?;
                 self.print_one(ended, printer)?;
             }

@@ -272,7 +272,7 @@ fn what_goes_wrong_with_a_coordinator_is_told_in_one_line() {
         2,
         "no-such-host.invalid:7777: there is no host of that name",
     );
-    one_line(&submit(&["--coordinator", "nonsense"]), 2, "HOST:PORT");
+    submit(&["--coordinator", "nonsense"]).says(2, &["HOST:PORT"]);
     one_line(
         &submit(&["--slots", "2"]),
         2,
