@@ -46,7 +46,10 @@ async fn the_cluster_demo_counts_primes_and_takes_everything_away() {
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{shown}{said}");
-    assert!(shown.contains("Primes up to ten million: 664579"), "{shown}");
+    assert!(
+        shown.contains("Primes up to ten million: 664579"),
+        "{shown}"
+    );
     for worker in ["worker-1", "worker-2"] {
         let (_, listed) = shown.split_once("worker list").unwrap();
         assert!(listed.contains(worker), "{shown}");

@@ -10,6 +10,7 @@
 )]
 
 mod cluster;
+mod demo;
 mod hostile;
 mod kills;
 mod network;
