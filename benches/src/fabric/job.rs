@@ -20,6 +20,9 @@ pub enum Task {
     Pause,
 }
 
+/// More than any result takes, whatever else the machine does.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// How long a task that waits does so.
 pub(super) const PAUSE: Duration = Duration::from_secs(3);
 
@@ -113,7 +116,11 @@ impl Job {
     async fn take(self, results: &mut Results) -> anyhow::Result<Instant> {
         let mut has_come = vec![false; usize::try_from(self.tasks)?];
         let (mut count, mut first) = (0, None);
-        while let Some(result) = results.next().await? {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, results.next()).await;
+            let Some(result) = next.context("no result came for minutes")?? else {
+                break;
+            };
             first.get_or_insert_with(Instant::now);
             check(&result)?;
             let place = has_come.get_mut(usize::try_from(result.task.0)?);
