@@ -16,6 +16,10 @@ pub(crate) trait Question: Into<Message> + Send + 'static {
     fn set_request(&mut self, request: u32);
 
     /// Takes the answer; another message is given back.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the message is the result either way"
+    )]
     fn answer(message: Message) -> Result<Self::Answer, Message>;
 }
 

@@ -464,12 +464,12 @@ mod tests {
     }
 
     fn target() -> Target {
-        Target::here(CpuProfile::detect().unwrap())
+        Target::here(CpuProfile::detect().expect("a profile for this machine"))
     }
 
     fn made() -> Made {
-        let engine = new_engine(target(), Allocation::OnDemand, Effort::Full).unwrap();
-        let artifact: Arc<[u8]> = engine.precompile_module(MODULE).unwrap().into();
+        let engine = new_engine(target(), Allocation::OnDemand, Effort::Full).expect("an engine");
+        let artifact: Arc<[u8]> = engine.precompile_module(MODULE).expect("a module").into();
         let manifest = ArtifactManifest {
             format: MANIFEST_FORMAT,
             guest: Digest::of(b"guest"),

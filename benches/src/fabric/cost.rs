@@ -186,7 +186,8 @@ fn panel(out: &mut String, left: f64, title: &str, points: &[(f64, f64, f64)]) {
             point.0
         );
     }
-    let series: [(&str, &str, fn(&(f64, f64, f64)) -> f64); 2] = [
+    type Part = fn(&(f64, f64, f64)) -> f64;
+    let series: [(&str, &str, Part); 2] = [
         ("coordinator", "#2469b3", |p| p.1),
         ("client", "#5a9e4b", |p| p.2),
     ];

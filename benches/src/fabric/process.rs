@@ -33,10 +33,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("could not start {}", command.get_program().display()))?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let process = Self {
-            child,
-            input: input,
-        };
+        let process = Self { child, input };
         let mut line = String::new();
         BufReader::new(output.context("it has no stdout")?).read_line(&mut line)?;
         ensure!(

@@ -114,6 +114,10 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
         .build()
         .machine("could not start threads")?;
     let mut signals = signals()?;
+    if !folder.join("artifacts").exists() {
+        // The guest is compiled for this machine before anybody is let in.
+        super::submit::tell_preparing();
+    }
     let ended = runtime.block_on(async {
         let coordinator = Coordinator::start(config, builders)
             .await

@@ -141,9 +141,10 @@ async fn watch(client: &Client, job: JobId) -> Recorded {
     loop {
         match all_results(client, job).await {
             Ok(recorded) => return recorded,
-            Err(ppwasm_client::ClientError::Refused { code, .. })
-                if code == ppwasm_proto::wire::ErrorCode::NotFound =>
-            {
+            Err(ppwasm_client::ClientError::Refused {
+                code: ppwasm_proto::wire::ErrorCode::NotFound,
+                ..
+            }) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(other) => panic!("{other}"),

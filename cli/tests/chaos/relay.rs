@@ -135,15 +135,18 @@ async fn relay(socket: Arc<UdpSocket>, to: SocketAddr, shared: Arc<Shared>) {
             peers.clear();
             returning.shutdown().await;
         }
-        if !peers.contains_key(&from) {
-            let out = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            out.connect(to).await.unwrap();
-            let out = Arc::new(out);
-            peers.insert(from, Arc::clone(&out));
-            let back = back(out, Arc::clone(&socket), from, Arc::clone(&shared));
-            returning.spawn(back);
-        }
-        let out = Arc::clone(&peers[&from]);
+        let out = match peers.get(&from) {
+            Some(out) => Arc::clone(out),
+            None => {
+                let out = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                out.connect(to).await.unwrap();
+                let out = Arc::new(out);
+                peers.insert(from, Arc::clone(&out));
+                let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
+                returning.spawn(back(Arc::clone(&out), socket, from, shared));
+                out
+            }
+        };
         for delay in shared.arrivals(Direction::Up, bytes) {
             let (out, datagram) = (Arc::clone(&out), datagram[..bytes].to_vec());
             if delay.is_zero() {

@@ -119,12 +119,6 @@ impl Cluster {
         number
     }
 
-    pub(crate) fn kill_worker(&mut self, number: usize) {
-        let child = &mut self.workers[number];
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
     /// Runs the command as the client.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.folder.ppwasm(args)

@@ -453,8 +453,10 @@ mod tests {
             arguments: vec!["-c".into(), format!("printf r; {script}").into()],
         };
         let guest = PathBuf::new();
-        let mut running = program.start(&Work::Base { guest }).unwrap();
-        running.within(LATE, Running::wait_until_ready).unwrap();
+        let mut running = program.start(&Work::Base { guest }).expect("a shell");
+        running
+            .within(LATE, Running::wait_until_ready)
+            .expect("it says that it is ready");
         running
     }
 

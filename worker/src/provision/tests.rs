@@ -287,7 +287,7 @@ async fn a_profile_that_this_cpu_has_not_is_refused_before_anybody_is_asked() {
     let hub = MemoryHub::new();
     let wanted = Wanted {
         key: key.public(),
-        cache: std::path::Path::new("/nowhere"),
+        cache: Path::new("/nowhere"),
         profile: foreign,
         slots: 1,
     };
