@@ -16,7 +16,7 @@ pub enum Task {
     Add,
     /// Compute for some milliseconds.
     Compute,
-    /// Wait for [`PAUSE`].
+    /// Sleep for some milliseconds.
     Pause,
 }
 

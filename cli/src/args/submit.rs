@@ -116,7 +116,7 @@ pub(crate) struct Submit {
     #[arg(long, help_heading = "Cluster")]
     pub detach: bool,
 
-    /// What people call the job (default: FILE[:FUNC])
+    /// What people call the job (default: its file and function)
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub name: Option<String>,
 

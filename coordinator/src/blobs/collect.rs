@@ -32,8 +32,8 @@ pub struct Collected {
 
 impl Blobs {
     /// Removes blobs that are not pinned and for which `named` says false, and uploads, both only when they have not been touched for
-    /// `age`; visits the folders from `cursor` on and stops after one in which `removals`, or [`VISITS_MAX`] files, have
-    /// come together.
+    /// `age`; visits the folders from `cursor` on and stops after one in which `removals`, or as many files as one piece
+    /// visits, have come together.
     ///
     /// Nobody may begin to name an old blob meanwhile without [`Blobs::renew`]ing it: the caller sees to that by
     /// doing both in one place. A file with a time in the future is kept.
