@@ -16,7 +16,7 @@ pub enum Task {
     Add,
     /// Compute for some milliseconds.
     Compute,
-    /// Sleep for some milliseconds.
+    /// Sleep for three seconds.
     Pause,
 }
 
