@@ -31,7 +31,7 @@ pub struct Config {
     pub reconnect_grace: Micros,
     /// How long, after a restart, what may be with workers waits for those that have not come back. Default 60 s.
     pub restart_grace: Micros,
-    /// When a step comes so late, the driver was stopped, and no lease has expired. Default 5 s.
+    /// When a step comes so late, or by a sixth of a lease, the driver was stopped, and no lease has expired. Default 5 s.
     pub pause: Micros,
 
     /// Time that leases waiting at a worker shall cover: a round trip and a commit. Default 20 ms.

@@ -35,6 +35,8 @@ pub struct Scheduler {
     /// Workers that may hold leases.
     pub(crate) roster: BTreeSet<WorkerId>,
     pub(crate) restart: Option<Restart>,
+    /// Until then workers whose sessions break may take to come back: the driver was stopped, and they with it.
+    pub(crate) forgiving_until: Timestamp,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) next_steal: Timestamp,
     pub(crate) next_second_attempts: Timestamp,
@@ -124,6 +126,7 @@ impl Scheduler {
             drained: BTreeMap::new(),
             roster: BTreeSet::new(),
             restart: None,
+            forgiving_until: Timestamp::ZERO,
             timers: BTreeSet::new(),
             next_steal: Timestamp::ZERO,
             next_second_attempts: Timestamp::ZERO,
@@ -205,10 +208,12 @@ impl Scheduler {
 
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
         let now = now.max(self.now);
+        // Short leases are over in less than a pause.
+        let pause = self.config.pause.min(Micros(self.config.lease.0 / 6));
         let was_stopped = self
             .next_deadline()
-            .is_some_and(|due| now.since(due) > self.config.pause)
-            && now.since(self.now) > self.config.pause;
+            .is_some_and(|due| now.since(due) > pause)
+            && now.since(self.now) > pause;
         self.now = now;
         if was_stopped {
             self.forgive_pause();
@@ -235,11 +240,14 @@ impl Scheduler {
         }
     }
 
-    /// Nobody could renew while the driver was stopped: everything that would be over by now starts anew.
+    /// Nobody could renew while the driver was stopped: everything that would be over by now starts anew. Sessions may
+    /// have broken meanwhile, and their workers come back as after a restart.
     fn forgive_pause(&mut self) {
         self.counters.pauses += 1;
         let lease_end = self.now + self.pace().lease;
-        let orphans_end = self.now + self.config.reconnect_grace;
+        let grace = self.config.restart_grace.max(self.config.reconnect_grace);
+        let orphans_end = self.now + grace;
+        self.forgiving_until = orphans_end;
         let mut orphans = Vec::new();
         for (key, worker) in &mut self.fleet.workers {
             for lease in worker.leases.values_mut() {

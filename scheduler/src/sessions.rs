@@ -261,7 +261,7 @@ impl Scheduler {
             return;
         };
         self.fleet.by_session.remove(&session);
-        let until = self.now + self.config.reconnect_grace;
+        let until = (self.now + self.config.reconnect_grace).max(self.forgiving_until);
         let Some(worker) = self.fleet.workers.get_mut(&key) else {
             return;
         };

@@ -137,6 +137,21 @@ fn case_09_a_coordinator_that_was_stopped_takes_no_lease_for_expired() {
 }
 
 #[test]
+fn case_09_sessions_that_broke_while_it_was_stopped_are_waited_for_as_after_a_restart() {
+    let (mut stage, session, claim) = one_running();
+    stage.now = stage.now + Micros::from_secs(60);
+    stage.leave(session, Leaving::Lost);
+    assert_eq!(stage.scheduler.counters().pauses, 1);
+    let out = stage.wait(Micros(stage.config.restart_grace.0 - 1));
+    assert_eq!(out.records, []);
+    let mut back = hello("w", 1);
+    back.held = vec![held(claim, HeldState::Running)];
+    let (session, _) = stage.join_as(back);
+    let out = stage.end(session, &[claim]);
+    assert_eq!(out.records[0], ended(job(1), &claim, "w"));
+}
+
+#[test]
 fn case_10_worker_stopped_beyond_its_lease() {
     let (mut stage, session, claim) = one_running();
     let (other, _) = stage.join("other", 1);
