@@ -177,13 +177,22 @@ impl Running {
     }
 
     fn exchange(&mut self, input: &[u8], max: u64) -> Result<Vec<u8>, ChildError> {
-        // It reads all of its input before it writes; one that does not wants no more.
-        let written = match self.input.take() {
-            Some(mut pipe) => pipe.write_all(input),
-            None => Ok(()),
-        };
         let mut bytes = Vec::new();
-        let read = (&mut self.output).take(max + 1).read_to_end(&mut bytes);
+        let pipe = self.input.take();
+        // Beside each other: a child that answers before it has read all would wait for this end, and this end for it.
+        let (written, read) = std::thread::scope(|scope| {
+            let writing = scope.spawn(move || match pipe {
+                Some(mut pipe) => pipe.write_all(input),
+                None => Ok(()),
+            });
+            let read = (&mut self.output).take(max + 1).read_to_end(&mut bytes);
+            if bytes.len() as u64 > max {
+                // It may have more to say than is read, and would not read on.
+                kill(&self.child);
+            }
+            let written = writing.join();
+            (written.unwrap_or(Ok(())), read)
+        });
         read.map_err(ChildError::Pipe)?;
         if bytes.len() as u64 > max {
             return Err(ChildError::TooLong { max });
