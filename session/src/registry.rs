@@ -42,15 +42,19 @@ impl Registry {
         connection: &Connection,
     ) -> Option<Registered> {
         let mut connections = self.lock();
-        if connections.up.len() >= CONNECTIONS_MAX {
-            return None;
-        }
         let (key, max) = key_of(peer);
-        let count = connections.counts.entry(key).or_default();
-        if *count >= max {
-            return None;
+        let is_full = |connections: &Connections| {
+            let count = connections.counts.get(&key).copied().unwrap_or_default();
+            connections.up.len() >= CONNECTIONS_MAX || count >= max
+        };
+        if is_full(&connections) {
+            // What still works on a closed connection, a large write to the disk for one, does not keep its peer out.
+            connections.forget_closed();
+            if is_full(&connections) {
+                return None;
+            }
         }
-        *count += 1;
+        *connections.counts.entry(key).or_default() += 1;
         let number = connections.next;
         connections.next += 1;
         connections
@@ -87,19 +91,37 @@ impl Registry {
     }
 }
 
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut connections = self.registry.lock();
-        let Some((peer, _)) = connections.up.remove(&self.number) else {
+impl Connections {
+    /// Takes a connection out, unless it is out already.
+    fn remove(&mut self, number: u64) {
+        let Some((peer, _)) = self.up.remove(&number) else {
             return;
         };
         let (key, _) = key_of(&peer);
-        if let Some(count) = connections.counts.get_mut(&key) {
+        if let Some(count) = self.counts.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                connections.counts.remove(&key);
+                self.counts.remove(&key);
             }
         }
+    }
+
+    fn forget_closed(&mut self) {
+        let is_closed = |(_, connection): &(Peer, Connection)| connection.close_reason().is_some();
+        let entries = self.up.iter();
+        let closed: Vec<u64> = entries
+            .filter(|(_, entry)| is_closed(entry))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in closed {
+            self.remove(number);
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.lock().remove(self.number);
     }
 }
 

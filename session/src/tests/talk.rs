@@ -106,6 +106,16 @@ async fn case_50_connections_of_one_identity_are_counted() {
         // A place that is given back is free.
         drop(sessions.swap_remove(0));
         let (_theirs, _ours) = lab.talking(role, "same").await;
+
+        // So is that of a connection that its peer has closed, whatever still holds on to it here.
+        let (theirs, mut ours): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
+        drop(theirs);
+        for session in &mut ours {
+            let ended = soon(session.receiver.receive()).await;
+            assert!(ended.is_err(), "{ended:?}");
+        }
+        let (_theirs, _ours) = lab.talking(role, "same").await;
+        drop(ours);
     }
 }
 

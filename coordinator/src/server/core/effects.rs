@@ -83,10 +83,8 @@ impl Core {
                     self.stop_job(job);
                 }
                 for watch in self.watches.get(&job).into_iter().flatten() {
-                    if !watch.has_begun()
-                        && let Some(progress) = self.progress_of(job)
-                    {
-                        watch.begin(progress);
+                    if !watch.has_begun() {
+                        watch.begin(self.progress_of(job));
                     }
                     watch.tell(task.0, told.clone());
                 }
@@ -130,10 +128,9 @@ impl Core {
                 watches.retain(|watch| Arc::strong_count(watch) > 1);
                 if watches.len() < JOB_WATCHES_MAX {
                     watches.push(Arc::clone(&watch));
-                    if let Some(progress) = self.progress_of(watch.job)
-                        && progress.counts.succeeded > 0
-                    {
-                        watch.begin(progress);
+                    let kinds = self.directory.job(watch.job).map(|listed| listed.kinds);
+                    if kinds.unwrap_or_default().iter().sum::<u64>() > 0 {
+                        watch.begin(self.progress_of(watch.job));
                     }
                 } else {
                     let reason = "too many watch this job";
@@ -191,14 +188,13 @@ impl Core {
     }
 
     /// How far a job is that has not ended, with what loading its function wrote.
-    fn progress_of(&self, job: JobId) -> Option<WatchEnd> {
-        let summary = self.summary(job, self.directory.job(job)?);
-        Some(WatchEnd {
-            state: summary.state,
-            counts: summary.counts,
-            load_failure: None,
-            ..self.end_of(job, JobEnd::Finished)
-        })
+    fn progress_of(&self, job: JobId) -> WatchEnd {
+        let mut progress = self.end_of(job, JobEnd::Finished);
+        if let Some(listed) = self.directory.job(job) {
+            let summary = self.summary(job, listed);
+            (progress.state, progress.counts) = (summary.state, summary.counts);
+        }
+        progress
     }
 
     fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {

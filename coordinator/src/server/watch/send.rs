@@ -71,6 +71,12 @@ impl WatchSender {
                 room.send(self.progress(begin, false));
                 continue;
             }
+            if !self.watch.has_begun() {
+                // Results that are in the store already come after what loading the function wrote.
+                drop(room);
+                self.watch.changed.notified().await;
+                continue;
+            }
             let results = if credit == 0 {
                 Vec::new()
             } else {

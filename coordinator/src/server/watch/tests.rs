@@ -94,19 +94,24 @@ fn ends(store: &MemoryStore, watch: &Watch, task: u64) {
             result: Box::new(result),
         }],
     );
+    watch.begin(so_far(None));
     watch.tell(task, told);
+}
+
+fn so_far(load_stdout: Option<Payload>) -> WatchEnd {
+    WatchEnd {
+        state: JobState::Ended,
+        counts: TaskCounts::default(),
+        load_failure: None,
+        load_stdout,
+        load_stderr: None,
+    }
 }
 
 fn job_ends(store: &MemoryStore, watch: &Watch, how: JobEnd) {
     let record = Record::JobEnded { job: job(), how };
     commit(store, vec![Write::Record(record)]);
-    watch.end(WatchEnd {
-        state: JobState::Ended,
-        counts: TaskCounts::default(),
-        load_failure: None,
-        load_stdout: None,
-        load_stderr: None,
-    });
+    watch.end(so_far(None));
 }
 
 /// Takes results until the job's end, giving credit for each; the tasks in the order in which they came.
@@ -207,4 +212,34 @@ async fn what_ended_behind_a_gap_comes_when_the_job_is_cancelled() {
     job_ends(&store, &watch, JobEnd::Cancelled);
     let came = receive(&watch, &mut messages).await;
     assert_eq!(came, [0, 1, 4, 7, 9]);
+}
+
+#[tokio::test]
+async fn what_loading_wrote_comes_before_results_that_are_in_the_store_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store_with(folder.path(), 3);
+    for task in 0..3 {
+        ends(&store, &Watch::new(9, job(), WatchOrder::Task, 0), task);
+    }
+    let (watch, mut messages) = start(&store, WatchOrder::Task, 100);
+    watch.miss();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(messages.try_recv().is_err(), "a result came too early");
+
+    let written = Payload::Inline(b"written".as_slice().try_into().unwrap());
+    watch.begin(so_far(Some(written.clone())));
+    let first = tokio::time::timeout(PATIENCE, messages.recv()).await;
+    match first.unwrap().unwrap() {
+        Message::JobProgress(progress) => {
+            assert_eq!(
+                (progress.load_stdout, progress.is_last),
+                (Some(written), false)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    watch.end(so_far(None));
+    assert_eq!(receive(&watch, &mut messages).await, [0, 1, 2]);
 }
