@@ -82,20 +82,27 @@ struct Raw {
 
 impl Raw {
     async fn connect(credentials: &Credentials, address: SocketAddr) -> Self {
+        Self::try_connect(credentials, address).await.unwrap()
+    }
+
+    async fn try_connect(
+        credentials: &Credentials,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectionError> {
         let time = Arc::new(tls::DefaultTimeProvider);
         let tls = tls::client_config(credentials, time).unwrap();
         let crypto = QuicClientConfig::try_from(tls).unwrap();
         let config = quinn::ClientConfig::new(Arc::new(crypto));
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let connecting = endpoint.connect_with(config, address, tls::SERVER_NAME);
-        let connection = within("a connection", connecting.unwrap()).await.unwrap();
-        let (send, receive) = connection.open_bi().await.unwrap();
-        Self {
+        let connection = within("a connection", connecting.unwrap()).await?;
+        let (send, receive) = connection.open_bi().await?;
+        Ok(Self {
             connection,
             send,
             receive,
             _endpoint: endpoint,
-        }
+        })
     }
 
     async fn write(&mut self, bytes: &[u8]) {
@@ -105,12 +112,17 @@ impl Raw {
 
     /// The code that it is closed with.
     async fn end(&self) -> CloseCode {
-        match within("the end of a bad peer", self.connection.closed()).await {
-            ConnectionError::ApplicationClosed(close) => {
-                CloseCode::from_number(close.error_code.into_inner() as u32)
-            }
-            other => panic!("{other}"),
+        code_of(within("the end of a bad peer", self.connection.closed()).await)
+    }
+}
+
+/// The code that the other end has closed a connection with.
+fn code_of(error: ConnectionError) -> CloseCode {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            CloseCode::from_number(close.error_code.into_inner() as u32)
         }
+        other => panic!("{other}"),
     }
 }
 
@@ -401,31 +413,34 @@ async fn begin_upload(
 ) -> (Raw, SendStream) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let mut raw = Raw::connect(credentials, address).await;
-        raw.write(&frame(hello(MINOR, MINOR, None))).await;
-        let mut answer = [0; 6];
-        let wanted = async {
-            let (mut send, mut receive) = raw.connection.open_bi().await?;
-            send.write_all(&frame(PutBlob { blob })).await?;
-            receive.read_exact(&mut answer).await?;
-            Ok::<_, Box<dyn std::error::Error>>(send)
+        let code = match Raw::try_connect(credentials, address).await {
+            Ok(mut raw) => {
+                raw.write(&frame(hello(MINOR, MINOR, None))).await;
+                let mut answer = [0; 6];
+                let wanted = async {
+                    let (mut send, mut receive) = raw.connection.open_bi().await?;
+                    send.write_all(&frame(PutBlob { blob })).await?;
+                    receive.read_exact(&mut answer).await?;
+                    Ok::<_, Box<dyn std::error::Error>>(send)
+                };
+                match within("an answer", wanted).await {
+                    Ok(send) => {
+                        // `BlobWanted`.
+                        assert_eq!(&answer[4..], b"\x82\x18", "{answer:02x?}");
+                        return (raw, send);
+                    }
+                    Err(_) => raw.end().await,
+                }
+            }
+            Err(error) => code_of(error),
         };
-        match within("an answer", wanted).await {
-            Ok(send) => {
-                // `BlobWanted`.
-                assert_eq!(&answer[4..], b"\x82\x18", "{answer:02x?}");
-                return (raw, send);
-            }
-            // Who vanished is missed only after a while, and a client may have eight connections.
-            Err(error) => {
-                assert_eq!(raw.end().await, CloseCode::TooManyConnections, "{error}");
-                assert!(
-                    Instant::now() < deadline,
-                    "those who vanished are not missed"
-                );
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+        // Who vanished is missed only after a while, and a client may have eight connections.
+        assert_eq!(code, CloseCode::TooManyConnections);
+        assert!(
+            Instant::now() < deadline,
+            "those who vanished are never missed"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
