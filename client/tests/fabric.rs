@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use ppwasm_client::{Client, ClientConfig, ClientError, JobRequest, Order, Results, TaskResult};
 use ppwasm_coordinator::blobs::BlobLimits;
-use ppwasm_coordinator::server::{HostImages, Server, ServerConfig, ServerError};
+use ppwasm_coordinator::server::{
+    BuildError, BuiltImage, HostImages, ImageBuilder, Server, ServerConfig, ServerError,
+};
 use ppwasm_coordinator::store::{MemoryStore, Options, SqliteStore, Store};
 use ppwasm_host::Host;
 use ppwasm_link::memory::{MemoryHub, MemoryListener};
 use ppwasm_link::{Closed, Dialer, Link, LinkReceiver, LinkSender, Listener, Peer};
 use ppwasm_proto::fabric::Incarnation;
 use ppwasm_proto::wire::{self, CloseCode, ErrorCode, JobState, Message};
-use ppwasm_proto::{Call, FunctionBundle, JobId, Outcome, Value};
+use ppwasm_proto::{Call, Digest, Exception, FunctionBundle, JobId, Outcome, Value};
 use ppwasm_worker::agent::{Config as AgentConfig, ExitReason};
 use ppwasm_worker::{Handle, Worker, WorkerConfig, WorkerEnd};
 use tokio::task::JoinHandle;
@@ -78,8 +80,20 @@ impl Cluster {
     }
 
     fn on(folder: tempfile::TempDir, store: Arc<dyn Store>) -> Self {
+        Self::with_images(
+            folder,
+            store,
+            Arc::new(HostImages::new(Arc::clone(&BUILDER))),
+        )
+    }
+
+    fn with_images(
+        folder: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        images: Arc<dyn ImageBuilder>,
+    ) -> Self {
         let hub = MemoryHub::new();
-        let listening = serve(store, hub.listen()).unwrap();
+        let listening = serve_with(store, hub.listen(), images).unwrap();
         Self {
             hub,
             folder,
@@ -121,17 +135,19 @@ impl Cluster {
     }
 }
 
-fn serve(
+fn serve(store: Arc<dyn Store>, listener: MemoryListener) -> Result<JoinHandle<()>, ServerError> {
+    let images = Arc::new(HostImages::new(Arc::clone(&BUILDER)));
+    serve_with(store, listener, images)
+}
+
+fn serve_with(
     store: Arc<dyn Store>,
     mut listener: MemoryListener,
+    images: Arc<dyn ImageBuilder>,
 ) -> Result<JoinHandle<()>, ServerError> {
     let mut config = ServerConfig::new(1);
     config.scheduler.reconnect_grace = ppwasm_scheduler::Micros::from_millis(300);
-    let server = Server::start(
-        store,
-        Arc::new(HostImages::new(Arc::clone(&BUILDER))),
-        config,
-    )?;
+    let server = Server::start(store, images, config)?;
     Ok(tokio::spawn(async move {
         while let Some(link) = listener.accept().await {
             server.serve(link);
@@ -240,6 +256,53 @@ async fn a_function_that_cannot_be_loaded_ends_its_job_and_says_why() {
         panic!("{end:?}");
     };
     assert_eq!(exception.type_name, "SyntaxError");
+}
+
+/// Loads functions in processes that die.
+struct Dying;
+
+impl ImageBuilder for Dying {
+    fn guest(&self) -> Digest {
+        BUILDER.guest_digest()
+    }
+
+    fn build(&self, _: &[u8]) -> Result<BuiltImage, BuildError> {
+        let why = "its process ended early: signal: 9 (SIGKILL)";
+        Err(BuildError::Builder(why.into()))
+    }
+}
+
+#[tokio::test]
+async fn whoever_loads_functions_and_always_dies_is_told_to_the_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), &Options::new([1; 32])).unwrap();
+    let mut cluster = Cluster::with_images(folder, Arc::new(store), Arc::new(Dying));
+    let client = cluster.client();
+    let why = async |client: &Client| {
+        let mut results = client.results(id(1), Order::Task).await.unwrap();
+        assert_eq!(all(&mut results).await, []);
+        let end = results.end().unwrap();
+        assert_eq!(end.state, JobState::FunctionInvalid);
+        let shown = client.job(id(1)).await.unwrap();
+        assert_eq!(shown.load_failure, end.load_failure);
+        match &end.load_failure {
+            Some(Outcome::Raised(exception)) => {
+                assert_eq!(exception.type_name, Exception::NOT_LOADED);
+                exception.message.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let request = JobRequest::new(id(1), &bundle("square"));
+    let mut job = client.submit(request).await.unwrap();
+    let _ = job.append(&Call::with_args([1])).await;
+    assert_eq!(
+        within("the end", why(&client)).await,
+        "the coordinator tried 5 times: the image could not be built: its process ended early: signal: 9 (SIGKILL)"
+    );
+    cluster.restart().await;
+    let text = within("the end again", why(&client)).await;
+    assert!(text.contains("does not know any more why"), "{text}");
 }
 
 #[tokio::test]

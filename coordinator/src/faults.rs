@@ -44,6 +44,10 @@ pub(crate) enum Point {
     Checkpoint,
     /// It has been.
     CheckpointDone,
+    /// The seal of a store that is closed is synced and about to get its name.
+    Seal,
+    /// The seal of a store that is opened is removed; the folder is about to be synced.
+    Unsealed,
 }
 
 /// What shall go wrong, and when.

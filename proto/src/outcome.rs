@@ -82,6 +82,12 @@ pub struct Exception {
     pub exit_code: Option<i64>,
 }
 
+impl Exception {
+    /// The name under which a coordinator says why a function could not be loaded when that was not the function's
+    /// doing.
+    pub const NOT_LOADED: &str = "ppwasm.NotLoaded";
+}
+
 /// What stopped the guest. `Display` tells it to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrapCause {

@@ -141,7 +141,7 @@ pub struct WorkerView {
     pub slots: u32,
     /// Leases that occupy it.
     pub leases: u32,
-    /// Measured speed in percent of the average.
+    /// Measured speed in percent of the average of all slots that can be used, so that it is 100 where all are alike.
     pub speed_percent: u64,
     /// Average run time of what it ran.
     pub run_time: Option<Micros>,
@@ -331,13 +331,17 @@ impl Scheduler {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let keys = self.fleet.by_id.range((from, Bound::Unbounded));
         let workers = keys.filter_map(|(_, key)| self.fleet.workers.get(key));
+        // Speeds are measured against what each job's tasks took before, and drift together when all get faster: a first
+        // task that began cold makes everybody look fast. What they are worth is how they stand to each other.
+        let (weight, slots) = (self.fleet.weight, self.fleet.slots);
+        let average = weight.checked_div(slots).unwrap_or(SPEED_ONE).max(1);
         let view = |worker: &Worker| WorkerView {
             worker: worker.id.clone(),
             label: worker.label.clone(),
             session: worker.session,
             slots: worker.slots,
             leases: worker.load(),
-            speed_percent: worker.speed * 100 / SPEED_ONE,
+            speed_percent: worker.speed * 100 / average,
             run_time: worker.run_time.known(),
             obstacle: self.obstacle(worker),
         };

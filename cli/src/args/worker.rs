@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
 
-use super::{List, WorkerOf, WorkerSlots};
+use super::{List, Log, WorkerOf, WorkerSlots};
 use crate::address::Address;
 
 /// `ppwasm worker`.
@@ -53,6 +53,9 @@ pub(crate) struct WorkerStart {
     /// Where the worker's key and certificate are kept (default: ppwasm/worker in $XDG_STATE_HOME or ~/.local/state)
     #[arg(long, value_name = "DIR", env = "PPWASM_WORKER_DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub log: Log,
 }
 
 /// Who compiles the sandbox.

@@ -82,11 +82,7 @@ fn explain(args: &args::TaskOf) -> Result<ExitCode> {
     print(|out| {
         let state = visible::line(explained.state.as_str()).into_owned();
         let attempts = explained.attempts;
-        writeln!(
-            out,
-            "task {} {state} (attempts so far: {attempts})",
-            args.task
-        )?;
+        writeln!(out, "task {}: {state} (attempts: {attempts})", args.task)?;
         for reason in &explained.reasons {
             let text = visible::line(reason.text.as_str());
             match &reason.worker {

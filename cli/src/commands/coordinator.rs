@@ -8,6 +8,7 @@ use std::time::Duration;
 use ppwasm_certs::Role;
 use ppwasm_coordinator::child::{ChildProgram, Confinement, confinement};
 use ppwasm_coordinator::service::{Builders, Coordinator, CoordinatorConfig, STORE_FOLDER};
+use ppwasm_coordinator::store::SEAL_FILE;
 use ppwasm_host::GuestFolder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -73,7 +74,8 @@ fn check(args: &args::CoordinatorCheck) -> Result<ExitCode> {
         report.blobs,
         report.unnamed_blobs,
         match report.findings.len() {
-            0 => "all is well".to_owned(),
+            0 if report.is_sealed => "all is well".to_owned(),
+            0 => "all is well; it was not closed in good order, so unused parts of pages were not looked at".to_owned(),
             1 => "1 finding".to_owned(),
             count => format!("{count} findings"),
         }
@@ -82,6 +84,14 @@ fn check(args: &args::CoordinatorCheck) -> Result<ExitCode> {
     out.write_all((lines.join("\n") + "\n").as_bytes())
         .and_then(|()| out.flush())
         .map_err(closed)?;
+    if report.is_whole_otherwise() {
+        visible::note(&format!(
+            "ppwasm: every row holds all the same: restore a backup, or, to go on with this disk, remove {} and start",
+            store.join(SEAL_FILE).display()
+        ));
+    } else if !report.is_clean() {
+        visible::note("ppwasm: restore a backup; it was made with `ppwasm coordinator backup`");
+    }
     Ok(match report.is_clean() {
         true => ExitCode::Succeeded,
         false => ExitCode::Found,

@@ -315,7 +315,7 @@ fn describe(out: &mut impl Write, job: &JobDetails) -> io::Result<()> {
         lines.push(("took", time(ms)));
     }
     if let Some(outcome) = &job.load_failure {
-        let error = NotLoaded::Ended(outcome.clone());
+        let error = NotLoaded::from(outcome.clone());
         lines.push(("not loaded", load_error(&error, summary.name.as_str()).1));
     }
     for (name, value) in lines {

@@ -83,7 +83,7 @@ pub(super) fn results(args: &args::JobResults) -> Result<ExitCode> {
     match ending {
         Ending::Ran(summary) => ended(&summary, printer.as_mut()),
         Ending::NotLoaded(outcome) => {
-            let error = NotLoaded::Ended(outcome);
+            let error = NotLoaded::from(outcome);
             not_loaded(&error, &header.file, output, printer.as_mut())
         }
     }

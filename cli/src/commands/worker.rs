@@ -52,6 +52,7 @@ pub(crate) fn worker(args: &args::Worker) -> Result<ExitCode> {
 }
 
 fn start(args: &args::WorkerStart) -> Result<ExitCode> {
+    crate::log::start(&args.log)?;
     let folder = folder(args)?;
     let token = args.join.as_deref().map(token).transpose()?;
     let addresses = resolve(&args.coordinator)?;

@@ -65,6 +65,18 @@ pub(crate) enum NotLoaded {
     Failed(String),
 }
 
+impl From<Outcome> for NotLoaded {
+    /// From how loading ended somewhere else, as a coordinator tells it.
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Raised(exception) if exception.type_name == Exception::NOT_LOADED => {
+                Self::Failed(exception.message)
+            }
+            outcome => Self::Ended(outcome),
+        }
+    }
+}
+
 impl From<LoadError> for NotLoaded {
     fn from(error: LoadError) -> Self {
         match error {

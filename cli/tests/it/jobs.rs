@@ -121,7 +121,7 @@ fn a_detached_job_is_waited_for_and_printed_from_elsewhere() {
     let explained = cluster.run(&["task", "explain", "last", "3"]);
     assert_eq!(explained.code, 0, "{}", explained.stderr);
     assert!(
-        explained.stdout.starts_with("task 3 "),
+        explained.stdout.starts_with("task 3: "),
         "{}",
         explained.stdout
     );
@@ -132,6 +132,13 @@ fn a_detached_job_is_waited_for_and_printed_from_elsewhere() {
     cluster.add_worker(2);
     let waited = cluster.run(&["job", "wait", &id[..6]]);
     assert_eq!(waited.code, 0, "{}", waited.stderr);
+    let explained = cluster.run(&["task", "explain", "last", "3"]);
+    let (state, place) = explained.stdout.split_once('\n').unwrap();
+    assert_eq!(
+        state,
+        "task 3: The task has ended: it succeeded. (attempts: 1)"
+    );
+    assert!(place.contains(": It ran there for "), "{place}");
     let results = cluster.run(&["job", "results", "1"]);
     let local = cluster.run(&["submit", "--local", "job.py:f", "--range", "1-50"]);
     assert_eq!(

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use ppwasm_host::Host;
 use ppwasm_proto::wire::{BlobRef, INLINE_BYTES_MAX, encode_outcome};
-use ppwasm_proto::{Digest, FunctionBundle, Outcome};
+use ppwasm_proto::{Digest, Exception, FunctionBundle, Outcome};
 
 use crate::blobs::Pinned;
 use crate::child::{load_outcome, not_a_bundle};
@@ -158,6 +158,13 @@ impl Shelf {
         }
     }
 
+    /// Keeps that nothing that was tried has built the function's image, and why, for whoever asks how loading ended.
+    pub(crate) fn give_up(&self, function: Digest, why: &str) {
+        let outcome = encode_outcome(&not_loaded(why));
+        let failure = Shelved::Failure(outcome.into());
+        self.shelved().insert(function, failure);
+    }
+
     /// Builds the image of a function unless it is there. Its size, or `None` when it cannot be loaded.
     ///
     /// # Errors
@@ -209,6 +216,15 @@ impl Shelf {
         self.shelved().insert(function, shelved);
         Ok(size)
     }
+}
+
+/// How loading ended when the function is not to blame, or nobody can say any more.
+pub(crate) fn not_loaded(why: &str) -> Outcome {
+    Outcome::Raised(Exception {
+        type_name: Exception::NOT_LOADED.into(),
+        message: why.into(),
+        ..Exception::default()
+    })
 }
 
 fn end_of(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ppwasm_proto::{Digest, JobId, TaskId};
 
+use super::SEAL_FILE;
 use crate::blobs::BlobError;
 
 /// Why a store cannot be opened. Nothing was changed in it.
@@ -151,6 +152,27 @@ pub enum StoreDamage {
         /// Commits after it.
         transactions: u64,
     },
+    /// A page is not what it was when the store was closed.
+    #[error(
+        "page {page} (4096 bytes from byte {at} on) is not as it was when the store was closed"
+    )]
+    Page {
+        /// Which, counted from 1 as SQLite does.
+        page: u64,
+        /// Where it begins.
+        at: u64,
+    },
+    /// The database has another size than when the store was closed.
+    #[error("it has {found} bytes, and had {recorded} when the store was closed")]
+    Size {
+        /// What the seal says.
+        recorded: u64,
+        /// What the file has.
+        found: u64,
+    },
+    /// The seal is damaged itself.
+    #[error("the seal beside it ({SEAL_FILE}) does not hold its own checksum")]
+    Seal,
     /// A row's checksum does not hold.
     #[error("row {key} of table {table} does not hold its checksum")]
     Row {

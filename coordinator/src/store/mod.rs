@@ -43,8 +43,8 @@ pub use body::Body;
 pub use error::{CommitError, EndCause, Foreign, OpenError, ReadError, Refusal, StoreDamage};
 pub use memory::MemoryStore;
 pub use sqlite::{
-    Finding, Options, Report, SQLITE_VERSION_MIN, STORE_FILE, SqliteStore, WAL_BYTES_MAX,
-    backup_store, check,
+    Finding, Options, Report, SEAL_FILE, SQLITE_VERSION_MIN, STORE_FILE, SqliteStore,
+    WAL_BYTES_MAX, backup_store, check,
 };
 pub use write::{
     AuditEvent, Batch, Certificate, Denied, DeniedSubject, EndedTask, JobEntry, TaskResult, Token,

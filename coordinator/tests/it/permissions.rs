@@ -261,6 +261,16 @@ async fn tasks_and_functions_are_shown_as_they_are() {
     worker
         .hear_until(|message| matches!(message, Message::Acknowledge(_)).then_some(()))
         .await;
+    let Message::TaskExplained(told) = ann.ask(explain(claims[0].identity.task.0)).await else {
+        panic!("not explained");
+    };
+    assert_eq!(told.state.as_str(), "The task has ended: it succeeded.");
+    assert_eq!((told.attempts, told.reasons.len()), (1, 1));
+    assert_eq!(told.reasons[0].worker.as_ref().unwrap().as_str(), "lab-1");
+    assert_eq!(
+        told.reasons[0].text.as_str(),
+        "It ran there for 1 ms, in attempt 1."
+    );
     let show = ShowTask {
         request,
         job,

@@ -655,6 +655,50 @@ fn case_84_speed_is_what_is_delivered_and_not_what_is_said() {
     assert!(speeds.0 <= speeds.1 * 6, "{speeds:?}");
 }
 
+/// Two workers of which one takes `times` as long, after a first task that began cold.
+fn speeds_after_a_cold_start(names: &[&str], times: u64) -> Vec<u64> {
+    let mut stage = Stage::new();
+    let sessions: Vec<_> = names.iter().map(|name| stage.join(name, 1).0).collect();
+    let mut all = all_granted(&stage.submit(job(1), "ann", 600));
+    for round in 0..200 {
+        let base = if round == 0 { 2_000 } else { 10 };
+        stage.now = stage.now + Micros::from_millis(base * times);
+        for (index, session) in sessions.iter().enumerate() {
+            let Some(first) = all.iter().position(|(of, _)| of == session) else {
+                continue;
+            };
+            let run_time = Micros::from_millis(if index == 0 { base } else { base * times });
+            let ended = vec![ppwasm_scheduler::Ended {
+                claim: all.remove(first).1,
+                outcome: OutcomeKind::Succeeded,
+                run_time,
+                outcome_bytes: 0,
+            }];
+            let session = *session;
+            all.extend(all_granted(
+                &stage.happens(Event::LeasesEnded { session, ended }),
+            ));
+        }
+    }
+    let views = stage.scheduler.workers();
+    views.iter().map(|view| view.speed_percent).collect()
+}
+
+#[test]
+fn speeds_are_relative_to_each_other_however_a_job_began() {
+    assert_eq!(speeds_after_a_cold_start(&["a"], 1), [100]);
+    let alike = speeds_after_a_cold_start(&["a", "b"], 1);
+    assert!(
+        alike.iter().all(|speed| (90..=110).contains(speed)),
+        "{alike:?}"
+    );
+    let [fast, slow] = speeds_after_a_cold_start(&["a", "b"], 3)[..] else {
+        panic!("two workers");
+    };
+    assert!((198..=200).contains(&(fast + slow)), "{fast} {slow}");
+    assert!(fast > slow * 3 / 2, "{fast} {slow}");
+}
+
 #[test]
 fn case_88_an_attempt_never_repeats_over_restarts() {
     let mut stage = Stage::new();

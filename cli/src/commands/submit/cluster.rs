@@ -69,7 +69,7 @@ pub(super) fn submit(plan: Plan<'_>, address: Address) -> Result<ExitCode> {
     match ending {
         Ending::Ran(summary) => ended(&summary, printer.as_mut()),
         Ending::NotLoaded(outcome) => {
-            let error = NotLoaded::Ended(outcome);
+            let error = NotLoaded::from(outcome);
             not_loaded(&error, &header.file, args.output, printer.as_mut())
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn submit(plan: Plan<'_>) -> Result<ExitCode> {
     match ending {
         Ending::Ran(summary) => ended(&summary, printer.as_mut()),
         Ending::NotLoaded(outcome) => {
-            let error = crate::printer::NotLoaded::Ended(outcome);
+            let error = crate::printer::NotLoaded::from(outcome);
             not_loaded(&error, &header.file, args.output, printer.as_mut())
         }
     }

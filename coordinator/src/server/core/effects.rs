@@ -6,6 +6,7 @@ use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
     Message, Payload, Ranged, RecordedResult, Renewed, TakeBack, TasksAppended, Text, Welcome,
+    encode_outcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
@@ -20,7 +21,7 @@ use super::{
     list, wall_ms,
 };
 use crate::server::Shared;
-use crate::server::images::LoadOutput;
+use crate::server::images::{LoadOutput, not_loaded};
 use crate::server::session::Outgoing;
 use crate::server::watch::{Watch, WatchEnd};
 
@@ -225,7 +226,13 @@ impl Core {
 
     /// How loading a function ended, when it did not succeed.
     pub(super) fn load_failure(&self, function: &Digest) -> Option<Payload> {
-        let bytes = self.shared.shelf.failure(function)?;
+        let bytes = (self.shared.shelf.failure(function)).unwrap_or_else(|| {
+            // It is not kept with the job.
+            encode_outcome(&not_loaded(
+                "the coordinator was started again since and does not know any more why; submit it again to see",
+            ))
+            .into()
+        });
         Some(Payload::Inline((&bytes[..]).try_into().ok()?))
     }
 
@@ -356,6 +363,7 @@ impl Core {
         let (shared, may_build) = (Arc::clone(&self.shared), Arc::clone(&self.may_build));
         self.builds.spawn(async move {
             let mut bytes = None;
+            let mut why = None;
             for _ in 0..BUILD_TRIES {
                 let Ok(_permit) = may_build.acquire().await else {
                     return;
@@ -364,15 +372,24 @@ impl Core {
                 let build = move || shared.shelf.build(&*shared.store, function);
                 match tokio::task::spawn_blocking(build).await {
                     Ok(Ok(built)) => {
-                        bytes = built;
+                        (bytes, why) = (built, None);
                         break;
                     }
                     Ok(Err(error)) => {
-                        warn!(%function, error = %chain(&error), "an image could not be built");
+                        let error = chain(&error);
+                        warn!(%function, error, "an image could not be built");
+                        why = Some(error);
                     }
-                    Err(_) => warn!(%function, "building an image met a bug"),
+                    Err(_) => {
+                        warn!(%function, "building an image met a bug");
+                        why = Some("building its image met a bug".to_owned());
+                    }
                 }
                 tokio::time::sleep(BUILD_PAUSE).await;
+            }
+            if let Some(why) = why {
+                let told = format!("the coordinator tried {BUILD_TRIES} times: {why}");
+                shared.shelf.give_up(function, &told);
             }
             match bytes {
                 Some(bytes) => {

@@ -203,7 +203,7 @@ fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 /// A duration for people.
-fn time(micros: Micros) -> String {
+pub(crate) fn time(micros: Micros) -> String {
     match micros.0 {
         us @ 0..1_000 => format!("{us} µs"),
         us @ 1_000..1_000_000 => format!("{} ms", us / 1_000),

@@ -24,6 +24,7 @@ use tracing::{error, info};
 
 use self::directory::{Directory, place};
 use self::effects::Effect;
+pub(crate) use self::explain::time;
 pub(crate) use self::input::{Ask, Input, Offer, failed};
 use super::session::Outgoing;
 use super::terms::JobTerms;

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
-use ppwasm_proto::wire::{ErrorCode, List, Message, NAME_BYTES_MAX, Text};
+use ppwasm_proto::wire::{
+    ErrorCode, List, Message, NAME_BYTES_MAX, REASONS_MAX, Reason, TaskExplained, Text,
+};
 use ppwasm_proto::{Digest, FunctionBundle};
+use ppwasm_scheduler::{Micros, TaskEnd};
 use tokio::sync::oneshot;
 
 use super::{End, Reader};
 use crate::server::Shared;
-use crate::server::core::{Input, failed};
+use crate::server::core::{Input, failed, time};
 use crate::server::watch::recorded;
-use crate::store::{Body, ReadError};
+use crate::store::{Body, EndedTask, ReadError};
 
 /// Bytes of a bundle that is read to tell its entry point; of a larger one it is not told.
 const BUNDLE_BYTES_MAX: u64 = 16 << 20;
@@ -22,6 +25,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
         let about = match &query {
             Message::ShowJob(ask) => Some((ask.job, None)),
             Message::ShowTask(ask) => Some((ask.job, Some(ask.task))),
+            Message::ExplainTask(ask) => Some((ask.job, Some(ask.task))),
             _ => None,
         };
         let (answer, answered) = oneshot::channel();
@@ -58,6 +62,15 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 })
                 .await
             }
+            (Message::TaskExplained(mut told), Some((job, Some(task)))) => {
+                blocking(told.request, move || {
+                    if let Some(ended) = shared.store.outcome(&job, task)? {
+                        tell_end(&mut told, ended);
+                    }
+                    Ok(told.into())
+                })
+                .await
+            }
             (Message::Functions(mut functions), _) => {
                 blocking(functions.request, move || {
                     let mut list = functions.functions.into_vec();
@@ -75,6 +88,31 @@ impl<R: LinkReceiver> Reader<'_, R> {
         };
         self.say(completed).await
     }
+}
+
+/// Adds what is known of a task that has ended: which attempt it was, and where. The scheduler forgets that.
+fn tell_end(told: &mut TaskExplained, ended: EndedTask) {
+    let TaskEnd::Outcome {
+        attempt, worker, ..
+    } = ended.end
+    else {
+        return;
+    };
+    told.attempts = told.attempts.max(attempt.number());
+    let text = format!(
+        "It ran there for {}, in attempt {}.",
+        time(Micros(ended.result.run_time_us)),
+        attempt.number()
+    );
+    let reason = Reason {
+        worker: Some(worker),
+        text: Text::truncated(&text),
+        score: None,
+    };
+    let mut reasons = std::mem::take(&mut told.reasons).into_vec();
+    reasons.insert(0, reason);
+    reasons.truncate(REASONS_MAX);
+    told.reasons = List::try_from(reasons).unwrap_or_default();
 }
 
 /// Reads of the store that may take a while.

@@ -8,8 +8,9 @@ use ppwasm_proto::Digest;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{BLOB_FOLDER, STORE_FILE};
+use super::{BLOB_FOLDER, STORE_FILE, seal};
 use crate::blobs::{BlobLimits, Blobs};
+use crate::faults::Faults;
 use crate::store::ReadError;
 
 /// Copies the store in `folder`, which a coordinator may use meanwhile, into the new folder `to`.
@@ -79,6 +80,7 @@ fn copy(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> 
         let source = io::ErrorKind::ResourceBusy.into();
         return Err(failed("copy", folder)(source));
     }
+    let epoch = super::read::meta(&copy)?.epoch;
     copy.close().map_err(|(_, error)| error)?;
     sync(&unfinished).map_err(failed("sync", &unfinished))?;
     let mut find = db.prepare("SELECT digest FROM blob")?;
@@ -90,6 +92,7 @@ fn copy(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> 
     }
     // Last, so that what has the name is whole.
     let path = folder.join(STORE_FILE);
+    seal::put_for(&unfinished, &path, epoch, &Faults::default()).map_err(failed("seal", &path))?;
     fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
     sync(folder).map_err(failed("sync", folder))
 }

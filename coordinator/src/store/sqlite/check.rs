@@ -7,6 +7,7 @@ use ppwasm_proto::Digest;
 use rusqlite::Connection;
 
 use super::row::{self, at};
+use super::seal::{self, Seal};
 use super::{BLOB_FOLDER, STORE_FILE, log, open, read, recover, schema};
 use crate::blobs::{BlobError, BlobLimits, Blobs};
 use crate::store::body::Unpack;
@@ -15,6 +16,12 @@ use crate::store::{Body, OpenError, ReadError};
 
 /// Findings after which no more are looked for.
 const FINDINGS_MAX: usize = 1000;
+/// Tables with bodies: their key and the column.
+const BODIES: [(&str, (&str, &str)); 3] = [
+    ("call", ("key", "bodies")),
+    ("outcome", ("key", "bodies")),
+    ("bundle", ("rowid", "body")),
+];
 
 /// Something that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +89,21 @@ pub struct Report {
     pub blobs: u64,
     /// Files of blobs that no row names; they go in time.
     pub unnamed_blobs: u64,
+    /// The store was closed in good order and has a seal: also what is not used of the database was looked at.
+    pub is_sealed: bool,
 }
 
 impl Report {
+    /// True when something is wrong, but only with pages as a whole: every row and every reference holds.
+    #[must_use]
+    pub fn is_whole_otherwise(&self) -> bool {
+        let is_of_pages = |finding: &Finding| {
+            use StoreDamage::{Page, Seal, Size};
+            matches!(finding, Finding::Damage(Page { .. } | Size { .. } | Seal))
+        };
+        !self.is_clean() && self.findings.iter().all(is_of_pages)
+    }
+
     /// True when nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -132,7 +151,8 @@ pub fn check(folder: &Path, with_blobs: bool) -> Result<Report, OpenError> {
         report.push(Finding::Damage(damage));
         return Ok(report);
     }
-    let db = match open::connect(&path, schema::MIGRATIONS.len() as i64) {
+    let connected = open::connect(&path, schema::MIGRATIONS.len() as i64);
+    let db = match connected.map_err(|error| open::place(&path, error)) {
         Ok((db, _)) => db,
         Err(OpenError::Damaged { damage, .. }) => {
             report.push(Finding::Damage(damage));
@@ -142,9 +162,18 @@ pub fn check(folder: &Path, with_blobs: bool) -> Result<Report, OpenError> {
     };
     let failed = |source| OpenError::sqlite("read", &path, source);
     db.pragma_update(None, "query_only", true).map_err(failed)?;
+    let sealed = seal::examine(&path, open::last_epoch(&db))
+        .map_err(|source| OpenError::io("read", &path, source))?;
+    report.is_sealed = sealed != Seal::Absent;
+    if let Seal::Broken(damage) = sealed {
+        let findings = damage.into_iter().map(Finding::Damage);
+        findings.for_each(|finding| report.push(finding));
+    }
+    // What the pages mean, also where they differ: it says what is lost with them.
+    let before = report.findings.len();
     report.note(open::integrity(&db));
     report.note(open::check_schema(&db, schema::MIGRATIONS));
-    if report.is_clean() {
+    if report.findings.len() == before {
         rows(&db, &mut report);
         let blobs = Blobs::open(&folder.join(BLOB_FOLDER), BlobLimits::default());
         match blobs {
@@ -169,16 +198,37 @@ fn rows(db: &Connection, report: &mut Report) {
         Ok(events) => report.events = events,
         Err(error) => report.push(error),
     }
-    let small = read::denied(db).map(|_| ());
-    report.note(small);
-    let identities = each(db, "SELECT DISTINCT identity FROM certificate", |found| {
+    report.note(read::denied(db).map(|_| ()));
+    report.note(identities(db));
+    report.note(tokens(db));
+}
+
+/// Looks at every row but those that [`recover`](recover::recover) looks at.
+pub(super) fn contents(db: &Connection) -> Result<(), ReadError> {
+    for (table, key) in BODIES {
+        bodies(db, table, key, |_| ())?;
+    }
+    counted_blobs(db, |_, _| ())?;
+    each(db, "SELECT digest FROM bundle", |found| {
+        read::bundle(db, &Digest::from_bytes(at(found, 0)?)).map(|_| ())
+    })?;
+    read::denied(db)?;
+    identities(db)?;
+    tokens(db)?;
+    events(db)?;
+    Ok(())
+}
+
+fn identities(db: &Connection) -> Result<(), ReadError> {
+    each(db, "SELECT DISTINCT identity FROM certificate", |found| {
         read::certificates(db, &at::<String>(found, 0)?, u32::MAX).map(|_| ())
-    });
-    report.note(identities);
-    let tokens = each(db, "SELECT hash FROM token", |found| {
+    })
+}
+
+fn tokens(db: &Connection) -> Result<(), ReadError> {
+    each(db, "SELECT hash FROM token", |found| {
         read::token(db, &Digest::from_bytes(at(found, 0)?)).map(|_| ())
-    });
-    report.note(tokens);
+    })
 }
 
 fn events(db: &Connection) -> Result<u64, ReadError> {
@@ -196,47 +246,21 @@ fn events(db: &Connection) -> Result<u64, ReadError> {
 fn check_blobs(db: &Connection, blobs: &Blobs, read_all: bool, report: &mut Report) {
     let mut named: BTreeMap<Digest, (u64, u64)> = BTreeMap::new();
     let mut rows = 0;
-    for (table, key, sum, body) in [
-        ("call", "key", "body_sum", "bodies"),
-        ("outcome", "key", "body_sum", "bodies"),
-        ("bundle", "rowid", "body_sum", "body"),
-    ] {
-        let find = format!("SELECT {key}, {sum}, {body} FROM {table}");
-        let counted = each(db, &find, |found| {
-            rows += 1;
-            let key: i64 = at(found, 0)?;
-            let text = || match table {
-                "bundle" => key.to_string(),
-                _ => read::key_text(key),
-            };
-            let packed = found
-                .get_ref(2)?
-                .as_blob()
-                .map_err(|_| row::torn(table, text()))?;
-            if row::body_sum(packed) != at::<i64>(found, 1)? {
-                return Err(row::torn(table, text()));
+    for (table, key) in BODIES {
+        let counted = bodies(db, table, key, |body| match body {
+            Some(Body::Blob { digest, size }) => {
+                let entry = named.entry(digest).or_insert((0, size));
+                entry.0 += 1;
             }
-            for body in Unpack::new(packed) {
-                let body = body.ok_or_else(|| row::odd(table, text(), "bodies"))?;
-                if let Body::Blob { digest, size } = body {
-                    let entry = named.entry(digest).or_insert((0, size));
-                    entry.0 += 1;
-                }
-            }
-            Ok(())
+            Some(_) => {}
+            None => rows += 1,
         });
         report.note(counted);
     }
     report.rows = rows;
     let mut recorded = BTreeMap::new();
-    let counted = each(db, "SELECT digest, size, refs, sum FROM blob", |found| {
-        let digest = Digest::from_bytes(at(found, 0)?);
-        let (size, refs) = (at(found, 1)?, at::<i64>(found, 2)?);
-        if row::blob_sum(digest.as_bytes(), size, refs) != at::<i64>(found, 3)? {
-            return Err(row::torn("blob", digest));
-        }
-        recorded.insert(digest, refs.cast_unsigned());
-        Ok(())
+    let counted = counted_blobs(db, |digest, refs| {
+        recorded.insert(digest, refs);
     });
     report.note(counted);
     bundles(db, report);
@@ -268,6 +292,49 @@ fn check_blobs(db: &Connection, blobs: &Blobs, read_all: bool, report: &mut Repo
     });
     report.unnamed_blobs = unnamed;
     report.note(walked.map_err(ReadError::from));
+}
+
+/// Looks at every row with bodies; `each_body` gets each, and `None` at the end of a row.
+fn bodies(
+    db: &Connection,
+    table: &'static str,
+    (key, column): (&'static str, &'static str),
+    mut each_body: impl FnMut(Option<Body>),
+) -> Result<(), ReadError> {
+    let find = format!("SELECT {key}, body_sum, {column} FROM {table}");
+    each(db, &find, |found| {
+        let key: i64 = at(found, 0)?;
+        let text = || match table {
+            "bundle" => key.to_string(),
+            _ => read::key_text(key),
+        };
+        let packed = found
+            .get_ref(2)?
+            .as_blob()
+            .map_err(|_| row::torn(table, text()))?;
+        if row::body_sum(packed) != at::<i64>(found, 1)? {
+            return Err(row::torn(table, text()));
+        }
+        for body in Unpack::new(packed) {
+            let body = body.ok_or_else(|| row::odd(table, text(), column))?;
+            each_body(Some(body));
+        }
+        each_body(None);
+        Ok(())
+    })
+}
+
+/// Gives `each_blob` what is counted of every blob.
+fn counted_blobs(db: &Connection, mut each_blob: impl FnMut(Digest, u64)) -> Result<(), ReadError> {
+    each(db, "SELECT digest, size, refs, sum FROM blob", |found| {
+        let digest = Digest::from_bytes(at(found, 0)?);
+        let (size, refs) = (at(found, 1)?, at::<i64>(found, 2)?);
+        if row::blob_sum(digest.as_bytes(), size, refs) != at::<i64>(found, 3)? {
+            return Err(row::torn("blob", digest));
+        }
+        each_blob(digest, refs.cast_unsigned());
+        Ok(())
+    })
 }
 
 /// Compares how many jobs use a bundle with what is recorded.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock              held while a coordinator runs; says who
-//! coordinator.db    the tables (schema.rs), with -wal and -shm beside it
+//! coordinator.db    the tables (schema.rs), with -wal and -shm beside it while it is used, -seal (seal.rs) while not
 //! blobs/            what is too large for a row
 //! ```
 
@@ -17,6 +17,7 @@ mod readers;
 mod recover;
 mod row;
 mod schema;
+mod seal;
 mod writer;
 
 use std::io;
@@ -53,6 +54,8 @@ pub const SQLITE_VERSION_MIN: &str = "3.51.3";
 pub const WAL_BYTES_MAX: u64 = writer::WAL_BYTES_MAX;
 /// The database's file in the store's folder.
 pub const STORE_FILE: &str = "coordinator.db";
+/// The seal's file in the store's folder, while it is closed.
+pub const SEAL_FILE: &str = "coordinator.db-seal";
 const LOCK_FILE: &str = "lock";
 const BLOB_FOLDER: &str = "blobs";
 
@@ -140,8 +143,8 @@ impl std::fmt::Debug for SqliteStore {
 impl SqliteStore {
     /// Opens the store in `folder`, which is made when it is not there. Its next epoch is durable when this returns.
     ///
-    /// The whole database is read and checked, so this takes time in proportion to it: about a second for each
-    /// gigabyte that is not in memory.
+    /// The whole database is read and checked, so this takes time in proportion to it. Blobs are not: each is when it
+    /// is read.
     ///
     /// # Errors
     ///
@@ -171,6 +174,7 @@ impl SqliteStore {
         let (requests, receiver) = sync_channel(QUEUE_BATCHES_MAX);
         let writer = Writer {
             db,
+            file: path.clone(),
             wal: folder.join(format!("{STORE_FILE}-wal")),
             blobs: blobs.clone(),
             gauge: gauge.clone(),

@@ -9,8 +9,10 @@ use ppwasm_proto::fabric::Epoch;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::check;
 use super::read::{self, Meta};
 use super::schema::APPLICATION_ID;
+use super::seal::{self, Seal};
 use super::{LOCK_FILE, Options, SQLITE_VERSION_MIN, STORE_FILE, Seams, log};
 use crate::faults::Point;
 use crate::store::error::Foreign;
@@ -25,8 +27,6 @@ const FINDINGS_MAX: u32 = 100;
 const HOLDER_BYTES_MAX: u64 = 512;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 96;
-/// Audit events that are compared with the chain at each opening.
-const EVENTS_CHECKED: u32 = 1000;
 /// Derives the secret of leases from the entropy that a new store is given.
 const LEASE_KEY_CONTEXT: &str = "ppwasm 2026-11-24 lease key of a store";
 
@@ -50,23 +50,31 @@ pub(super) fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError
     }
     let lock = lock(folder, &options.holder)?;
     let path = folder.join(STORE_FILE);
-    let (mut db, is_new) = connect(&path, seams.migrations.len() as i64)?;
+    let known = seams.migrations.len() as i64;
+    let (mut db, is_new) = connect(&path, known).map_err(|error| place(&path, error))?;
     let failed = |action| {
         let path = path.clone();
         move |source| OpenError::sqlite(action, &path, source)
     };
+    // All of it before anything is changed.
+    let is_current = !is_new && version(&db).map_err(failed("read"))? == seams.migrations.len();
+    if !is_new {
+        sound(&db, &path).map_err(|error| OpenError::read(&path, error))?;
+    }
+    if is_current {
+        holds(&db, seams).map_err(|error| OpenError::read(&path, error))?;
+    }
     if let Some(pages) = seams.pages_max {
         (db.pragma_update(None, "max_page_count", pages)).map_err(failed("limit"))?;
     }
     write_ahead(&db).map_err(failed("set up"))?;
-    if !is_new {
-        integrity(&db).map_err(|error| OpenError::read(&path, error))?;
+    seal::remove(&path, &seams.faults).map_err(|source| OpenError::io("unseal", &path, source))?;
+    if !is_current {
+        migrate(&mut db, seams, &options.entropy)
+            .and_then(|()| holds(&db, seams))
+            .map_err(|error| OpenError::read(&path, error))?;
     }
-    migrate(&mut db, seams, &options.entropy).map_err(|error| OpenError::read(&path, error))?;
-    check_schema(&db, seams.migrations).map_err(|error| OpenError::read(&path, error))?;
     let meta = begin_epoch(&mut db, seams, &path)?;
-    let first = (meta.events.cast_unsigned()).saturating_sub(EVENTS_CHECKED.into());
-    read::events(&db, first, EVENTS_CHECKED).map_err(|error| OpenError::read(&path, error))?;
     // The files' names, which syncing the files does not cover.
     File::open(folder)
         .and_then(|folder| folder.sync_all())
@@ -236,6 +244,50 @@ fn write_ahead(db: &Connection) -> Result<(), rusqlite::Error> {
     db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))
 }
 
+/// Looks at every page: whether it is as it was when the store was closed, and SQLite's own check.
+fn sound(db: &Connection, path: &Path) -> Result<(), ReadError> {
+    let seal = seal::examine(path, last_epoch(db)).map_err(|source| ReadError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    if let Seal::Broken(damage) = seal
+        && let Some(first) = damage.into_iter().next()
+    {
+        return Err(first.into());
+    }
+    integrity(db)
+}
+
+/// Says where, when SQLite only says that it can make nothing of the file and there is a seal to compare it with.
+pub(super) fn place(path: &Path, error: OpenError) -> OpenError {
+    let OpenError::Damaged {
+        damage: StoreDamage::Unreadable { .. },
+        ..
+    } = error
+    else {
+        return error;
+    };
+    match seal::examine(path, None) {
+        Ok(Seal::Broken(damage)) => match damage.into_iter().next() {
+            Some(first) => OpenError::read(path, first.into()),
+            None => error,
+        },
+        _ => error,
+    }
+}
+
+/// Looks at every row.
+fn holds(db: &Connection, seams: &Seams) -> Result<(), ReadError> {
+    check_schema(db, seams.migrations)?;
+    check::contents(db)
+}
+
+/// The epoch of the last opening; `None` when it cannot be read.
+pub(super) fn last_epoch(db: &Connection) -> Option<i64> {
+    read::meta(db).ok().map(|meta| meta.epoch)
+}
+
 /// SQLite's own check of every page and every index.
 pub(super) fn integrity(db: &Connection) -> Result<(), ReadError> {
     let mut check = db.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
@@ -252,10 +304,15 @@ pub(super) fn integrity(db: &Connection) -> Result<(), ReadError> {
     }
 }
 
+/// Migrations that the store has behind it.
+fn version(db: &Connection) -> Result<usize, rusqlite::Error> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
 /// Brings a store, or nothing, to the newest version: each step whole or not at all.
 fn migrate(db: &mut Connection, seams: &Seams, entropy: &[u8; 32]) -> Result<(), ReadError> {
-    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let mut version = usize::try_from(version).unwrap_or(usize::MAX);
+    let mut version = version(db)?;
     while let Some(step) = seams.migrations.get(version) {
         let transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
         transaction.execute_batch(step)?;

@@ -19,6 +19,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::apply::{Apply, Known, Stop};
 use super::maintain;
 use super::row::column;
+use super::seal;
 use crate::blobs::{self, Blobs};
 use crate::faults::{Faults, Point};
 use crate::store::error::EndCause;
@@ -60,6 +61,7 @@ pub(super) struct Gauge {
 
 pub(super) struct Writer {
     pub(super) db: Connection,
+    pub(super) file: PathBuf,
     pub(super) wal: PathBuf,
     pub(super) blobs: Blobs,
     pub(super) gauge: Arc<Gauge>,
@@ -116,7 +118,20 @@ impl Writer {
             }
         }
         // What was committed is durable without it; it only makes the next opening quicker.
-        let _ = self.checkpoint();
+        let moved = self.checkpoint();
+        let Self {
+            db,
+            file,
+            wal,
+            epoch,
+            faults,
+            ..
+        } = self;
+        drop(db);
+        if moved.is_ok() && std::fs::metadata(wal).is_ok_and(|log| log.len() == 0) {
+            // Without a seal the next opening looks at all rows just the same.
+            let _ = seal::put(&file, epoch, &faults);
+        }
     }
 
     /// Commits a batch and what comes with it.
