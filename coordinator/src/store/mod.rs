@@ -35,7 +35,7 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use ppwasm_proto::fabric::{Epoch, LeaseKey};
+use ppwasm_proto::fabric::{Epoch, LeaseKey, WorkerId};
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::Record;
 
@@ -257,6 +257,13 @@ pub trait Store: Send + Sync {
     ///
     /// As [`Store::job`].
     fn denied(&self) -> Result<Vec<Denied>, ReadError>;
+
+    /// The slots that workers shall have, by the operator's wish, those for whom there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::job`].
+    fn wished_slots(&self) -> Result<Vec<(WorkerId, u32)>, ReadError>;
 
     /// At most `limit` audit events from number `first` on, counted from 0.
     ///

@@ -1,5 +1,6 @@
 //! What is written and read.
 
+use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{JobEnd, JobSpec, Record, TaskEnd};
 
@@ -70,6 +71,13 @@ pub enum Write {
     Denied(Denied),
     /// Something that an auditor wants to know.
     Audited(AuditEvent),
+    /// How many slots a worker shall have, as the operator wishes, whenever it comes.
+    SlotsWished {
+        /// Which worker.
+        worker: WorkerId,
+        /// How many.
+        slots: u32,
+    },
 }
 
 /// What a worker brought.
@@ -199,7 +207,7 @@ impl Write {
             Self::CertificateIssued(certificate) => certificate.details.len(),
             Self::Audited(event) => event.body.len() + event.kind.len(),
             Self::Denied(denied) => denied.reason.len(),
-            Self::Record(_) | Self::TokenRedeemed { .. } => 0,
+            Self::Record(_) | Self::TokenRedeemed { .. } | Self::SlotsWished { .. } => 0,
         }
     }
 }

@@ -171,8 +171,10 @@ async fn what_concerns_everybody_is_the_operators_to_ask() {
     assert_eq!(listed.cpu_profile.as_str(), "x86-64-v3");
     assert_eq!(listed.label.as_ref().unwrap().as_str(), "a machine");
     assert_eq!(listed.build.as_ref().unwrap().as_str(), "a test");
-    // Those who come back are told again.
+    // Those who come back are told again, also by a coordinator that was started again meanwhile.
     worker.bye().await;
+    drop((ann, operator));
+    let installation = installation.restart().await;
     let back = installation.token(Role::Worker, Some("lab-1")).await;
     let address = [installation.coordinator.address()];
     let back = ppwasm_session::join(&address, &back, "lab-1")

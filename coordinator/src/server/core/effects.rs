@@ -5,12 +5,13 @@ use std::sync::Arc;
 use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
-    Message, Payload, Ranged, RecordedResult, Renewed, TakeBack, TasksAppended, Text, Welcome,
-    encode_outcome,
+    Message, Payload, Ranged, RecordedResult, Renewed, SetWorkerSlots, TakeBack, TasksAppended,
+    Text, Welcome, encode_outcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
 
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::directory::{Listed, place};
@@ -42,6 +43,7 @@ pub(super) enum Effect {
     JobEnded(JobId, JobEnd),
     JobRetried(JobId),
     JobForgotten(JobId),
+    SlotsWished(SetWorkerSlots, oneshot::Sender<Message>),
     Watch(SessionId, Arc<Watch>),
     Send(SessionId, Box<Message>),
 }
@@ -112,6 +114,7 @@ impl Core {
                 }
                 self.watches.remove(&job);
             }
+            Effect::SlotsWished(ask, answer) => self.tell_slots(ask, answer),
             Effect::Watch(session, watch) => self.add_watch(session, watch),
             Effect::Send(session, message) => self.send(session, *message),
         }

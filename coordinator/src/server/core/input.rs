@@ -147,6 +147,11 @@ impl Core {
                 let _ = answer.send(self.renew_pins(from));
             }
             Input::Query {
+                query: Message::SetWorkerSlots(ask),
+                answer,
+                ..
+            } => self.set_worker_slots(ask, answer),
+            Input::Query {
                 client,
                 query,
                 answer,

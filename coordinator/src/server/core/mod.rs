@@ -128,7 +128,7 @@ pub(crate) struct Core {
     next_request: u64,
     watches: HashMap<JobId, Vec<Arc<Watch>>>,
     directory: Directory,
-    /// Slots that the operator gave workers.
+    /// Slots that the operator gave workers, as the store has them.
     slots: HashMap<WorkerId, u64>,
     /// When free space was looked at, and whether it was enough to begin something new.
     space: Option<(Instant, bool)>,
@@ -154,6 +154,9 @@ impl Core {
         let mut outbox = Outbox::default();
         let (epoch, now) = (shared.store.epoch(), Timestamp::ZERO);
         let scheduler = Scheduler::restore(config, epoch, now, records, &mut outbox)?;
+        let wished = shared.store.wished_slots()?.into_iter();
+        let slots = wished.map(|(worker, slots)| (worker, slots.into()));
+        let slots = slots.collect();
         let (commit, committed) = mpsc::channel(IN_FLIGHT_MAX);
         let mut core = Self {
             shared,
@@ -171,7 +174,7 @@ impl Core {
             next_request: 0,
             watches: HashMap::new(),
             directory,
-            slots: HashMap::new(),
+            slots,
             space: None,
             builds: JoinSet::new(),
             may_build: Arc::new(Semaphore::new(BUILDS_MAX)),

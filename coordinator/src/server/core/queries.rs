@@ -9,10 +9,14 @@ use ppwasm_proto::wire::{
 use ppwasm_proto::{JobId, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, Obstacle, WorkerView};
 
+use tokio::sync::oneshot;
+
 use super::directory::{Kinds, Listed};
+use super::effects::Effect;
 use super::explain::explained;
 use super::input::failed;
 use super::{Core, wall_ms};
+use crate::store::Write;
 
 /// Workers whose slots the operator has set.
 const SLOTS_SET_MAX: usize = 20_000;
@@ -42,7 +46,6 @@ impl Core {
             Message::ShowTask(ask) => self.show_task(client, ask.request, ask.job, ask.task),
             Message::ListWorkers(ask) => self.workers(&ask),
             Message::ListFunctions(ask) => self.functions(client, &ask),
-            Message::SetWorkerSlots(ask) => self.set_worker_slots(&ask),
             _ => failed(0, ErrorCode::UnknownMessage, "not a question", None),
         }
     }
@@ -217,28 +220,45 @@ impl Core {
         .into()
     }
 
-    /// The session has made sure that the operator asks.
-    fn set_worker_slots(&mut self, ask: &SetWorkerSlots) -> Message {
+    /// The session has made sure that the operator asks. It is answered, and told to the worker, when it is durable.
+    pub(super) fn set_worker_slots(
+        &mut self,
+        ask: SetWorkerSlots,
+        answer: oneshot::Sender<Message>,
+    ) {
         let request = ask.request;
         let is_set = self.slots.contains_key(&ask.worker);
-        if !self.scheduler.knows_worker(&ask.worker) && !is_set {
-            return failed(
-                request,
-                ErrorCode::NotFound,
-                "there is no such worker",
-                None,
-            );
+        let refusal = if !self.scheduler.knows_worker(&ask.worker) && !is_set {
+            Some((ErrorCode::NotFound, "there is no such worker"))
+        } else if !is_set && self.slots.len() >= SLOTS_SET_MAX {
+            Some((
+                ErrorCode::QuotaExceeded,
+                "the slots of too many workers are set",
+            ))
+        } else {
+            None
+        };
+        if let Some((code, reason)) = refusal {
+            // Whoever asked may be gone.
+            let _ = answer.send(failed(request, code, reason, None));
+            return;
         }
-        if !is_set && self.slots.len() >= SLOTS_SET_MAX {
-            let reason = "the slots of too many workers are set";
-            return failed(request, ErrorCode::QuotaExceeded, reason, None);
-        }
+        self.open.writes.push(Write::SlotsWished {
+            worker: ask.worker.clone(),
+            slots: u32::try_from(ask.slots.value()).unwrap_or(u32::MAX),
+        });
+        self.open.effects.push(Effect::SlotsWished(ask, answer));
+    }
+
+    /// As [`Core::set_worker_slots`] asked, which is durable now.
+    pub(super) fn tell_slots(&mut self, ask: SetWorkerSlots, answer: oneshot::Sender<Message>) {
         self.slots.insert(ask.worker.clone(), ask.slots.value());
         if let Some(session) = self.session_of(&ask.worker) {
             let message = SetSlots { slots: ask.slots };
             self.send(session, message.into());
         }
-        Done { request }.into()
+        let request = ask.request;
+        let _ = answer.send(Done { request }.into());
     }
 
     fn session_of(&self, worker: &WorkerId) -> Option<SessionId> {

@@ -41,6 +41,7 @@ struct Tables {
     tokens: BTreeMap<Digest, Token>,
     certificates: Vec<Certificate>,
     denied: BTreeMap<(bool, Vec<u8>), Denied>,
+    wished_slots: BTreeMap<WorkerId, u32>,
     events: Vec<AuditEvent>,
     cursor: Cursor,
 }
@@ -240,6 +241,14 @@ impl Store for MemoryStore {
 
     fn denied(&self) -> Result<Vec<Denied>, ReadError> {
         Ok(self.tables().denied.values().cloned().collect())
+    }
+
+    fn wished_slots(&self) -> Result<Vec<(WorkerId, u32)>, ReadError> {
+        let wished = &self.tables().wished_slots;
+        Ok(wished
+            .iter()
+            .map(|(worker, slots)| (worker.clone(), *slots))
+            .collect())
     }
 
     fn events(&self, first: u64, limit: u32) -> Result<Vec<AuditEvent>, ReadError> {

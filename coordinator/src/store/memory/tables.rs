@@ -107,6 +107,19 @@ impl Tables {
                 }));
                 Ok(Answer::Done)
             }
+            Write::SlotsWished { worker, slots } => {
+                let before = self.wished_slots.insert(worker.clone(), slots);
+                if before == Some(slots) {
+                    return Ok(Answer::Known);
+                }
+                undo.push(Box::new(move |tables| {
+                    match before {
+                        Some(slots) => tables.wished_slots.insert(worker, slots),
+                        None => tables.wished_slots.remove(&worker),
+                    };
+                }));
+                Ok(Answer::Done)
+            }
         }
     }
 

@@ -199,6 +199,7 @@ fn rows(db: &Connection, report: &mut Report) {
         Err(error) => report.push(error),
     }
     report.note(read::denied(db).map(|_| ()));
+    report.note(read::wished_slots(db).map(|_| ()));
     report.note(identities(db));
     report.note(tokens(db));
 }
@@ -213,6 +214,7 @@ pub(super) fn contents(db: &Connection) -> Result<(), ReadError> {
         read::bundle(db, &Digest::from_bytes(at(found, 0)?)).map(|_| ())
     })?;
     read::denied(db)?;
+    read::wished_slots(db)?;
     identities(db)?;
     tokens(db)?;
     events(db)?;

@@ -28,7 +28,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ppwasm_proto::fabric::{Epoch, LeaseKey};
+use ppwasm_proto::fabric::{Epoch, LeaseKey, WorkerId};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::Record;
 
@@ -354,6 +354,10 @@ impl Store for SqliteStore {
         self.readers.with(read::denied)
     }
 
+    fn wished_slots(&self) -> Result<Vec<(WorkerId, u32)>, ReadError> {
+        self.readers.with(read::wished_slots)
+    }
+
     fn events(&self, first: u64, limit: u32) -> Result<Vec<AuditEvent>, ReadError> {
         self.readers.with(|db| read::events(db, first, limit))
     }
@@ -366,7 +370,7 @@ impl Store for SqliteStore {
 }
 
 #[cfg(test)]
-pub(super) use schema::VERSION_1;
+pub(super) use schema::{VERSION_1, VERSION_2};
 
 /// What the connection that writes is told, by name.
 #[cfg(test)]

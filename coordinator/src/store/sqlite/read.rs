@@ -399,6 +399,25 @@ pub(super) fn certificates(
     Ok(certificates)
 }
 
+pub(super) fn wished_slots(db: &Connection) -> Result<Vec<(WorkerId, u32)>, ReadError> {
+    let find = "SELECT worker, slots, sum FROM wished_slots ORDER BY worker";
+    let mut find = db.prepare_cached(find)?;
+    let mut rows = find.query([])?;
+    let mut all = Vec::new();
+    while let Some(found) = rows.next()? {
+        let (worker, slots): (String, u32) = (at(found, 0)?, at(found, 1)?);
+        if row::wished_slots_sum(&worker, slots) != at::<i64>(found, 2)? {
+            return Err(torn("wished_slots", worker));
+        }
+        let id = worker.parse();
+        all.push((
+            id.map_err(|_| odd("wished_slots", worker, "worker"))?,
+            slots,
+        ));
+    }
+    Ok(all)
+}
+
 pub(super) fn denied_sum(denied: &Denied) -> i64 {
     let sum = Sum::of("denied");
     let sum = match &denied.subject {

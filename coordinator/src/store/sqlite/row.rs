@@ -114,6 +114,12 @@ pub(super) fn worker_sum(number: i64, name: &str, joined: bool, drained: Option<
     sum.int(joined.into()).option(drained).finish()
 }
 
+/// The checksum of a row of `wished_slots`.
+pub(super) fn wished_slots_sum(worker: &str, slots: u32) -> i64 {
+    let sum = Sum::of("wished_slots").bytes(worker.as_bytes());
+    sum.int(slots.into()).finish()
+}
+
 /// Says that a row does not hold.
 pub(super) fn torn(table: &'static str, key: impl ToString) -> ReadError {
     let key = key.to_string();

@@ -8,7 +8,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x7070_7753;
 
 /// What made each version out of the one before it. Never changed, only added to.
-pub(super) const MIGRATIONS: &[&str] = &[VERSION_1];
+pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 
 pub(in crate::store) const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -128,4 +128,12 @@ CREATE TABLE event (
     body BLOB NOT NULL,
     chain BLOB NOT NULL
 ) STRICT;
+";
+
+pub(in crate::store) const VERSION_2: &str = "
+CREATE TABLE wished_slots (
+    worker TEXT PRIMARY KEY,
+    slots INTEGER NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

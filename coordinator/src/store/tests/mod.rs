@@ -220,6 +220,7 @@ fn dump(store: &dyn Store) -> Result<String, ReadError> {
     .unwrap();
     writeln!(text, "{:?}", store.ended_before(u64::MAX, u32::MAX)?).unwrap();
     writeln!(text, "{:?}", store.denied()?).unwrap();
+    writeln!(text, "{:?}", store.wished_slots()?).unwrap();
     writeln!(text, "{:?}", store.events(0, u32::MAX)?).unwrap();
     Ok(text)
 }
@@ -360,6 +361,10 @@ impl Script {
                 vec![
                     Write::CertificateIssued(certificate(1)),
                     Write::CertificateIssued(certificate(3)),
+                    Write::SlotsWished {
+                        worker: worker(1),
+                        slots: 7,
+                    },
                     Write::Denied(Denied {
                         subject: DeniedSubject::Serial(vec![1; 16]),
                         reason: "lost".to_owned(),

@@ -77,6 +77,10 @@ fn any_write() -> impl Strategy<Value = Write> {
         1 => (0..4_u8).prop_map(|number| Write::TokenRedeemed { hash: token(number, 0).hash }),
         1 => (0..4_u8).prop_map(|number| Write::CertificateIssued(certificate(number))),
         1 => (0..4_u64).prop_map(audited),
+        1 => (0..3_u8, 1..4_u32).prop_map(|(number, slots)| Write::SlotsWished {
+            worker: super::worker(number),
+            slots,
+        }),
         1 => (0..3_u8, 0..9_u64).prop_map(|(number, at_ms)| Write::Denied(Denied {
             subject: match number {
                 0 => DeniedSubject::Identity("ppwasm://lab/worker/a".to_owned()),

@@ -117,13 +117,12 @@ fn other_files_are_refused_and_left_alone() {
     open(folder.path());
 }
 
-const SECOND: &str = "CREATE TABLE later (x INTEGER) STRICT";
+const LATER: &str = "CREATE TABLE later (x INTEGER) STRICT";
 
-fn version_2() -> Options {
-    const MIGRATIONS: &[&str] = &[sqlite::VERSION_1, SECOND];
+fn of_version(migrations: &'static [&'static str]) -> Options {
     Options {
         seams: Seams {
-            migrations: MIGRATIONS,
+            migrations,
             ..options().seams
         },
         ..options()
@@ -132,14 +131,23 @@ fn version_2() -> Options {
 
 #[test]
 fn a_store_moves_forward_and_never_back() {
+    const NEWER: &[&str] = &[sqlite::VERSION_1, sqlite::VERSION_2, LATER];
     let folder = tempfile::tempdir().unwrap();
+    // As the first version leaves it, which knew less and put no seal.
+    drop(open(folder.path()));
+    fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
+    let first = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
+    first
+        .execute_batch("DROP TABLE wished_slots; PRAGMA user_version = 1")
+        .unwrap();
+    drop(first);
     let store = open(folder.path());
     for step in Script::new().steps {
         step.apply(&store).unwrap();
     }
     let expected = dump(&store).unwrap();
     drop(store);
-    let newer = SqliteStore::open(folder.path(), &version_2()).unwrap();
+    let newer = SqliteStore::open(folder.path(), &of_version(NEWER)).unwrap();
     assert_eq!(dump(&newer).unwrap(), expected);
     drop(newer);
     let before = fs::read(folder.path().join(STORE_FILE)).unwrap();
@@ -147,12 +155,12 @@ fn a_store_moves_forward_and_never_back() {
     assert!(
         error
             .to_string()
-            .ends_with("has version 2; this program knows up to 1"),
+            .ends_with("has version 3; this program knows up to 2"),
         "{error}"
     );
     assert!(check(folder.path(), false).is_err());
     assert_eq!(fs::read(folder.path().join(STORE_FILE)).unwrap(), before);
-    SqliteStore::open(folder.path(), &version_2()).unwrap();
+    SqliteStore::open(folder.path(), &of_version(NEWER)).unwrap();
 }
 
 #[test]
@@ -170,7 +178,7 @@ fn the_disk_is_asked_for_all_it_can_promise() {
         ("cell_size_check", "1"),
         ("wal_autocheckpoint", "0"),
         ("application_id", "1886418771"),
-        ("user_version", "1"),
+        ("user_version", "2"),
     ];
     for (name, value) in expected {
         assert!(db.contains(&(name, value.to_owned())), "{name}: {db:?}");

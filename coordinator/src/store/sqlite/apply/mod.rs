@@ -103,6 +103,13 @@ impl<'a> Apply<'a> {
             Write::CertificateIssued(certificate) => self.certificate(certificate),
             Write::Denied(denied) => self.denied(denied),
             Write::Audited(event) => self.audited(event),
+            Write::SlotsWished { worker, slots } => {
+                let sum = row::wished_slots_sum(worker.as_str(), *slots);
+                let put = "INSERT INTO wished_slots (worker, slots, sum) VALUES (?, ?, ?)
+                           ON CONFLICT DO UPDATE SET slots = excluded.slots, sum = excluded.sum
+                           WHERE slots <> excluded.slots";
+                self.put(put, params![worker.as_str(), slots, sum])
+            }
         }
     }
 
