@@ -8,7 +8,7 @@ use ppwasm_proto::{Attempt, TaskId, TaskIdentity};
 use crate::command::{Command, Lease, Outbox};
 use crate::fleet::{HeldLease, LeaseState, Worker, WorkerKey};
 use crate::job::{Job, JobKey, Place, Touched};
-use crate::placement::{cost, others_take, waiting_max};
+use crate::placement::{along_max, cost, others_take, waiting_max};
 use crate::record::{Record, TaskEnd};
 use crate::scheduler::{Cancels, Scheduler, Timer};
 use crate::time::Micros;
@@ -47,6 +47,7 @@ impl Scheduler {
 
     fn assign_ready(&mut self, grants: &mut Grants, out: &mut Outbox) {
         let mut skipped = Vec::new();
+        let mut last = None;
         for _ in 0..self.config.grants_per_step_max {
             if self.fleet.free.is_empty() || skipped.len() >= JOBS_SKIPPED_MAX {
                 return;
@@ -54,29 +55,32 @@ impl Scheduler {
             let Some(job) = self.queue.next(&skipped) else {
                 return;
             };
-            match self.place_next(job) {
-                Some((task, worker)) => self.grant(job, task, worker, false, grants, out),
+            match self.place_next(job, last) {
+                Some((task, worker)) => {
+                    last = Some(worker);
+                    self.grant(job, task, worker, false, grants, out);
+                }
                 None => skipped.push(job),
             }
         }
         self.set_timer(Micros::ZERO, Timer::Assign);
     }
 
-    /// A task of the job and the worker for it.
-    fn place_next(&mut self, job_key: JobKey) -> Option<(u64, WorkerKey)> {
+    /// A task of the job and the worker for it; `last` is sent a message anyway.
+    fn place_next(&mut self, job_key: JobKey, last: Option<WorkerKey>) -> Option<(u64, WorkerKey)> {
         let job = self.jobs.get(&job_key)?;
         let mut withheld = None;
         for task in job.ready.iter().take(RETURNED_TRIED_MAX) {
             let touched = job.touched.get(task);
             let avoid = touched.map_or(&[][..], |touched| &touched.failed_at);
-            match self.choose(job, avoid) {
+            match self.choose(job, avoid, last) {
                 Choice::Worker(worker) => return Some((*task, worker)),
                 Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
             }
         }
         if job.next_fresh < job.count {
-            match self.choose(job, &[]) {
+            match self.choose(job, &[], last) {
                 Choice::Worker(worker) => return Some((job.next_fresh, worker)),
                 Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
@@ -94,7 +98,7 @@ impl Scheduler {
     }
 
     /// Where a task of the job would end first.
-    fn choose(&self, job: &Job, avoid: &[WorkerKey]) -> Choice {
+    fn choose(&self, job: &Job, avoid: &[WorkerKey], last: Option<WorkerKey>) -> Choice {
         let run_time = job.run_time.or(self.config.run_time_guess);
         let function = self.functions.get(&job.spec.function);
         let holders = function.map(|function| &function.holders);
@@ -106,29 +110,40 @@ impl Scheduler {
             0
         };
         let with_image = holders.into_iter().flatten().take(more).copied();
-        let mut best: Option<(Micros, WorkerKey)> = None;
-        for key in least_loaded.chain(with_image) {
+        let mut best: Option<((Micros, WorkerKey), Micros)> = None;
+        for key in last.into_iter().chain(least_loaded).chain(with_image) {
             let Some(worker) = self.fleet.workers.get(&key) else {
                 continue;
             };
             if !worker.is_free() || avoid.contains(&key) && self.fleet.has_other_than(key) {
                 continue;
             }
+            let goes_along = last == Some(key);
             if !worker.has_free_slot() {
                 let waiting = u64::from(worker.load() - worker.usable_slots());
-                if waiting >= waiting_max(worker, self.queue.ready_tasks, self.fleet.weight) {
+                let mut max = waiting_max(worker, self.queue.ready_tasks, self.fleet.weight);
+                if goes_along && job.run_time.known().is_some() {
+                    max = max.max(along_max(worker, run_time, &self.config));
+                }
+                if waiting >= max {
                     continue;
                 }
             }
             let has_image = holders.is_some_and(|holders| holders.contains(&key));
             let total = cost(worker, run_time, has_image, &self.config).total();
-            if best.is_none_or(|best| (total, key) < best) {
-                best = Some((total, key));
+            let message = if goes_along {
+                Micros::ZERO
+            } else {
+                self.config.grant_cost
+            };
+            let order = (Micros(total.0.saturating_add(message.0)), key);
+            if best.is_none_or(|(best, _)| order < best) {
+                best = Some((order, total));
             }
         }
         match best {
             None => Choice::Nobody,
-            Some((total, key)) => match self.others_are_faster(job, key, total) {
+            Some(((_, key), total)) => match self.others_are_faster(job, key, total) {
                 Some(others) => Choice::Withheld(others),
                 None => Choice::Worker(key),
             },

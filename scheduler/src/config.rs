@@ -42,6 +42,9 @@ pub struct Config {
     pub run_time_guess: Micros,
     /// Guess of what fetching and loading an image costs a worker. Default 200 ms.
     pub image_cost: Micros,
+    /// What a message costs at both ends. A task goes along with the one before it, to the same worker, unless it would
+    /// end so much earlier elsewhere: tasks that are shorter than their message go together. Default 100 µs.
+    pub grant_cost: Micros,
     /// Leases that would wait longer than this are taken back when others are idle. Default 50 ms.
     pub steal_wait: Micros,
 
@@ -95,6 +98,7 @@ impl Config {
             prefetch_max: 512,
             run_time_guess: Micros::from_millis(100),
             image_cost: Micros::from_millis(200),
+            grant_cost: Micros(100),
             steal_wait: Micros::from_millis(50),
             backoff: Micros::from_millis(100),
             backoff_max: Micros::from_secs(10),

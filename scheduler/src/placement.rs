@@ -53,6 +53,14 @@ pub(crate) fn waiting_max(worker: &Worker, ready_tasks: u64, fleet_weight: u64) 
     u64::try_from(part).unwrap_or(u64::MAX)
 }
 
+/// How many leases of this run time may wait at a worker that is sent a message anyway, however short the queue is: as
+/// many as a slot runs while a message is on its way.
+pub(crate) fn along_max(worker: &Worker, run_time: Micros, config: &Config) -> u64 {
+    let run_time = worker.run_time.or(worker.scaled(run_time)).0.max(1);
+    let slots = u64::from(worker.usable_slots());
+    config.grant_cost.0.saturating_mul(slots) / run_time
+}
+
 /// How long the others would take for everything that is ready, this task included: a worker that needs longer for this
 /// one task alone would only delay the end.
 pub(crate) fn others_take(
@@ -100,6 +108,13 @@ mod tests {
         assert_eq!(waiting_max(&one_of_four, 8, fleet), 1);
         assert_eq!(waiting_max(&one_of_four, 8000, fleet), 1000);
         assert_eq!(waiting_max(&worker(0, 100), u64::MAX, 0), 0);
+    }
+
+    #[test]
+    fn only_what_is_shorter_than_its_message_goes_along() {
+        let config = Config::new(LeaseKey::from_bytes([0; 32]), 0);
+        let max = |run_time| along_max(&worker(2, 100), Micros(run_time), &config);
+        assert_eq!([0, 10, 100, 200, 201].map(max), [200, 20, 2, 1, 0]);
     }
 
     #[test]
