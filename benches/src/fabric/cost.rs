@@ -58,7 +58,7 @@ pub fn measure(settings: &Settings) -> anyhow::Result<Vec<Point>> {
 fn point(fabric: &Fabric, workers: usize, is_real: bool, tasks: u64) -> anyhow::Result<Point> {
     let (mut coordinator_us, mut client_us, mut wall_us) = (Vec::new(), Vec::new(), Vec::new());
     let rounds = (POINT_TASKS / tasks).clamp(1, ROUNDS_MAX);
-    runtime()?.block_on(async {
+    runtime()?.block_on(fabric.with_all_workers(async {
         let client = fabric.client()?;
         // Whoever has not had the function gets it.
         Job::adding(tasks << 20, 2_000).run(&client).await?;
@@ -73,7 +73,7 @@ fn point(fabric: &Fabric, workers: usize, is_real: bool, tasks: u64) -> anyhow::
             wall_us.push(each(time.as_secs_f64() * 1e6));
         }
         anyhow::Ok(())
-    })?;
+    }))?;
     let point = Point {
         workers,
         is_real,

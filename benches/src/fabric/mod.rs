@@ -16,7 +16,7 @@ pub mod steady;
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use ppwasm_certs::{Authority, Credentials, Role, UnixTime, tls};
@@ -170,6 +170,26 @@ impl Fabric {
         command.arg("crowd").arg(folder).arg(&self.address);
         self.workers.push(Process::start(command)?.0);
         Ok(())
+    }
+
+    /// Does `work`, which takes workers that stay.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or a worker's process ends: its tasks would be waited for without end.
+    pub async fn with_all_workers<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let one_ends = async {
+            while !self.workers.iter().any(Process::has_ended) {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = one_ends => anyhow::bail!("a worker's process has ended"),
+        }
     }
 
     /// A client of its own. Needs a tokio runtime.

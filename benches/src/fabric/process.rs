@@ -50,6 +50,16 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let path = format!("/proc/{}/stat", self.number());
+        // The name stands in parentheses and may hold anything. What has ended and was not waited for is a zombie.
+        let state = std::fs::read_to_string(path).ok();
+        let state = state.as_deref().and_then(|line| line.rsplit_once(") "));
+        state.is_none_or(|(_, rest)| rest.starts_with('Z'))
+    }
+
     /// CPU time that it has used, in microseconds.
     ///
     /// # Errors
