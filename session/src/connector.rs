@@ -14,6 +14,7 @@ use crate::error::ConnectError;
 use crate::limits::{End, HANDSHAKE_DEADLINE, LINGER, transport};
 use crate::order::Order;
 use crate::session::{Handle, Session, alpn_of, chain_of};
+use crate::socket;
 
 /// Connects to coordinators, from one socket.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Connector {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let old = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
         // A machine without IPv6 has the other one.
-        let endpoint = Endpoint::client(any).or_else(|_| Endpoint::client(old));
+        let endpoint = socket::connecting(any).or_else(|_| socket::connecting(old));
         let joins = tls.alpn_protocols == [ppwasm_proto::wire::ALPN_JOIN];
         Ok(Self {
             endpoint: endpoint.map_err(ConnectError::Socket)?,

@@ -46,6 +46,7 @@ mod rate;
 mod registry;
 mod rejection;
 mod session;
+mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -36,6 +36,15 @@ pub const SEND_WINDOW_BYTES: u64 = 8 << 20;
 /// Bytes of a handshake message that arrive out of order.
 pub const CRYPTO_BUFFER_BYTES: usize = 16 << 10;
 
+/// Room of a coordinator's socket for what arrives before it is read: all workers and clients send to this one socket. The
+/// kernel's default, 208 KiB, is full with 100 datagrams, and a thousand workers can answer at once. Linux gives as much as
+/// `net.core.rmem_max` allows.
+pub const LISTENING_SOCKET_BYTES: usize = 8 << 20;
+/// The same of a worker or client: two windows of a connection's stream.
+pub const CONNECTING_SOCKET_BYTES: usize = 1 << 20;
+/// Room of a socket for what is to be sent.
+pub const SOCKET_SEND_BYTES: usize = 1 << 20;
+
 /// Connections that have begun and that nobody has accepted or refused yet.
 pub const INCOMING_MAX: usize = 1024;
 /// Bytes that arrive for one of those.

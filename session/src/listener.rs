@@ -22,6 +22,7 @@ use crate::order::Order;
 use crate::rate::HandshakeRate;
 use crate::registry::Registry;
 use crate::session::{Handle, Session, alpn_of, chain_of, party};
+use crate::socket;
 
 /// Accepts sessions.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Listener {
     /// When the settings cannot be used, or the address is taken.
     pub fn bind(address: SocketAddr, tls: rustls::ServerConfig) -> Result<Self, ConnectError> {
         let config = server_config(tls)?;
-        let endpoint = Endpoint::server(config, address).map_err(ConnectError::Socket)?;
+        let endpoint = socket::listening(config, address).map_err(ConnectError::Socket)?;
         Ok(Self {
             endpoint,
             handshakes: JoinSet::new(),
