@@ -41,11 +41,11 @@ bench: build ## Measures, and writes target/bench/report.json
 
 cross: setup ## Builds the worker for aarch64 and riscv64, in target/cross/build
 	@xtask/cross-setup.sh
-	@for arch in aarch64 riscv64; do \
-	    xtask/cross.sh $$arch build --locked -p ppwasm --no-default-features --features pulley --bin ppwasm || exit 1; \
-	done
+	@xtask/cross.sh all build --locked --profile board -p ppwasm --no-default-features --features pulley --bin ppwasm
+	@ls -l target/cross/build/*/board/ppwasm
 
-test-cross: build ## Runs a corpus on each architecture, under qemu, and compares it to the last bit (long)
+test-cross: build ## Runs programs on each architecture, under qemu, and compares them to the last bit
+	@examples/prepare-inputs.sh
 	@xtask/cross-setup.sh
 	@xtask/test-cross.sh
 

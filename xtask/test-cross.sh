@@ -1,61 +1,106 @@
 #!/usr/bin/env bash
-# Runs a corpus of programs on this machine, and under emulation on aarch64 and riscv64, from artifacts that were compiled
-# here; also as bytecode. Results and memories have to be equal to the last bit.
+# Runs programs on this machine and, under emulation, on aarch64 and riscv64, from artifacts that were compiled here; also
+# as bytecode, and with checks at every access. Results and memories have to be equal to the last bit. Then one cluster of
+# all kinds of workers runs a corpus on each of them.
+#
+#   xtask/test-cross.sh          what .ci/run has time for
+#   xtask/test-cross.sh --long   more random programs, more profiles, all examples
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 corpus=(tests/corpus/*.py tests/it/python/corpus.py)
 parts=target/cross/parts
 results=target/cross/results
+programs=target/debug/examples
+aarch64=aarch64-unknown-linux-gnu riscv64=riscv64gc-unknown-linux-gnu
+# Random programs that this machine runs, and how many of them run under emulation and as bytecode.
+seeds=600 seeds_elsewhere=40
+profiles=(x86-64-v2-checked aarch64-lse riscv64gc pulley64)
+case ${1-} in
+'') ;;
+--long)
+    seeds=4000 seeds_elsewhere=400
+    profiles+=(aarch64 riscv64gc-checked)
+    export PPWASM_ALL_EXAMPLES=1
+    ;;
+*)
+    echo "usage: xtask/test-cross.sh [--long]" >&2
+    exit 2
+    ;;
+esac
+rm -rf "$results"
 mkdir -p "$results"
 
 say() { printf 'test-cross: %s (after %d s)\n' "$*" "$SECONDS" >&2; }
-
-emulator() { # ARCHITECTURE
-    command -v "qemu-$1-static" || command -v "qemu-$1" || {
-        echo "test-cross: there is no qemu for $1; make cross installs it" >&2
-        exit 1
-    }
-}
-
-emulated() { # ARCHITECTURE TARGET PROFILE NAME
-    say "$4"
-    local qemu
-    qemu=$(emulator "$1")
-    "$qemu" -L "/usr/$1-linux-gnu" "target/cross/build/$2/debug/examples/corpus" "$parts/$3" "${corpus[@]}" \
-        >"$results/$4" || {
-        echo "test-cross: the corpus did not run to its end on $4" >&2
-        exit 1
-    }
-}
-
-say "compiling the guest for each target"
-cargo build --locked --quiet -p ppwasm-host --examples
-target/debug/examples/compile "$parts" aarch64 aarch64-lse riscv64gc pulley64
-say "building the host for each target"
-for arch in aarch64 riscv64; do
-    xtask/cross.sh "$arch" build --locked --quiet -p ppwasm-host --no-default-features --features pulley --example corpus
-done
-
-say "this machine"
-target/debug/examples/corpus --local "${corpus[@]}" >"$results/native"
-target/debug/examples/corpus "$parts/pulley64" "${corpus[@]}" >"$results/pulley"
-emulated riscv64 riscv64gc-unknown-linux-gnu riscv64gc riscv64
-emulated aarch64 aarch64-unknown-linux-gnu aarch64 aarch64
-emulated aarch64 aarch64-unknown-linux-gnu aarch64-lse aarch64-lse
-emulated riscv64 riscv64gc-unknown-linux-gnu pulley64 riscv64-pulley
-
-lines=$(wc -l <"$results/native")
-[ "$lines" -gt 40 ] || {
-    echo "test-cross: only $lines results" >&2
+fail() {
+    printf 'test-cross: %s\n' "$*" >&2
     exit 1
 }
-status=0
-for found in pulley riscv64 aarch64 aarch64-lse riscv64-pulley; do
-    if diff -u "$results/native" "$results/$found"; then
-        echo "$found: $lines results and memories equal to this machine's"
-    else
-        status=1
-    fi
+
+# run NAME KIND ARGUMENT…: what the corpus program prints on a kind of machine.
+run() {
+    local name=$1 kind=$2 qemu program=$programs/corpus
+    case $kind in
+    native) emulate=() ;;
+    *)
+        qemu=$(command -v "qemu-$kind-static" || command -v "qemu-$kind") || fail "there is no qemu for $kind; make cross installs it"
+        emulate=("$qemu" -L "/usr/$kind-linux-gnu")
+        program=target/cross/build/${!kind}/board/examples/corpus
+        ;;
+    esac
+    "${emulate[@]}" "$program" "${@:3}" >"$results/$name" 2>"$results/$name.log" || {
+        cat "$results/$name.log" >&2
+        fail "the programs did not run to their end: $name"
+    }
+}
+
+# same NAME: says that all results of a kind are this machine's, or ends.
+same() {
+    local lines
+    lines=$(wc -l <"$results/$1")
+    diff -u <(head -n "$lines" "$results/$2") "$results/$1" >&2 || fail "$1 differs from this machine"
+    printf '%s: %d results and memories equal to those of this machine\n' "$1" "$lines"
+}
+
+say "building for this machine"
+cargo build --workspace --locked --quiet --bin ppwasm --example corpus --example compile
+say "building for aarch64 and riscv64"
+xtask/cross.sh all build --locked --quiet --profile board --no-default-features \
+    -p ppwasm --features ppwasm/pulley --bin ppwasm -p ppwasm-host --features ppwasm-host/pulley --example corpus
+for target in "$aarch64" "$riscv64"; do
+    program=target/cross/build/$target/board/ppwasm
+    ! grep -qa cranelift-codegen "$program" || fail "there is a compiler in $program"
+    printf '%s: %d KiB\n' "$program" $(($(stat -c %s "$program") / 1024))
 done
-exit "$status"
+say "compiling the guest for ${profiles[*]}"
+"$programs/compile" "$parts" "${profiles[@]}"
+
+say "programs on this machine: the corpus and random ones from $seeds seeds"
+run native native --local "${corpus[@]}"
+run random-native native --local --random "0-$seeds"
+[ "$(wc -l <"$results/native")" -gt 40 ] || fail "the corpus has become small"
+say "with checks at every access"
+run checked native "$parts/x86-64-v2-checked" "${corpus[@]}"
+run random-checked native "$parts/x86-64-v2-checked" --random "0-$seeds"
+same checked native
+same random-checked random-native
+for profile in "${profiles[@]}"; do
+    case $profile in
+    aarch64*) kind=aarch64 ;;
+    riscv64*) kind=riscv64 ;;
+    pulley64) kind=native ;;
+    *) continue ;;
+    esac
+    say "$profile on $kind: the corpus and random ones from $seeds_elsewhere seeds"
+    run "$profile" "$kind" "$parts/$profile" "${corpus[@]}" &
+    first=$!
+    run "random-$profile" "$kind" "$parts/$profile" --random "0-$seeds_elsewhere" &
+    wait "$first"
+    wait "$!"
+    same "$profile" native
+    same "random-$profile" random-native
+done
+
+say "one cluster of all of them"
+cargo test --workspace --locked --quiet --test chaos -- --ignored --nocapture every_architecture
+say "done"

@@ -1,11 +1,15 @@
 //! Runs a corpus of programs and prints what each came to: equal lines on every architecture.
 //!
 //! ```text
-//! corpus PARTS FILE…      the guest is what `compile` wrote to the folder PARTS
-//! corpus --local FILE…    the guest is compiled here
+//! corpus PARTS FILE…              the guest is what `compile` wrote to the folder PARTS
+//! corpus --local FILE…            the guest is compiled here
+//! corpus PARTS --random FROM-TO   random programs of these seeds, TO not included
 //! ```
 //!
 //! A file has a function `call(name)`; `call("programs")` is the list of the names.
+
+#[path = "../../tests/it/random_programs.rs"]
+mod random_programs;
 
 use std::error::Error;
 use std::fs;
@@ -25,10 +29,56 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     eprintln!("{} for {}", host.guest_digest(), host.target());
     println!("base {}", host.base_digest());
-    for file in args {
-        run(&host, Path::new(&file))?;
+    while let Some(file) = args.next() {
+        if file == "--random" {
+            let usage = "usage: --random FROM-TO";
+            let seeds = args.next().ok_or(usage)?;
+            let (first, end) = seeds.split_once('-').ok_or(usage)?;
+            run_random(&host, first.parse()?..end.parse()?)?;
+        } else {
+            run(&host, Path::new(&file))?;
+        }
     }
     Ok(())
+}
+
+/// Runs a random program.
+const RUNNER: &str = "def run(source):
+    scope = {'__name__': 'program'}
+    exec(compile(source, 'program.py', 'exec'), scope)
+    return scope['run']()
+";
+
+fn run_random(host: &Host, seeds: std::ops::Range<u64>) -> Result<(), Box<dyn Error>> {
+    let bundle = FunctionBundle::function("runner", "runner.py", RUNNER, "run")?;
+    let function = host.load(&bundle)?;
+    let mut succeeded = 0;
+    for seed in seeds.clone() {
+        let report = call(host, &function, &random_programs::program(seed))?;
+        succeeded += u64::from(matches!(report.outcome, Outcome::Succeeded { .. }));
+        print("random", &seed.to_string(), &report);
+    }
+    // Programs that only fail would prove little.
+    if succeeded * 10 < (seeds.end - seeds.start) * 9 {
+        return Err(
+            format!("only {succeeded} of the random programs {seeds:?} ran to their end").into(),
+        );
+    }
+    Ok(())
+}
+
+fn print(module: &str, program: &str, report: &Report) {
+    println!(
+        "{module}.{program} {} {} {} {} {} {}",
+        kind(&report.outcome),
+        short(&encode_outcome(&report.outcome)),
+        short(&report.stdout),
+        short(&report.stderr),
+        report.usage.memory_bytes,
+        report
+            .memory_digest
+            .map_or_else(String::new, |digest| digest.to_string()),
+    );
 }
 
 fn received(folder: &Path) -> Result<Host, Box<dyn Error>> {
@@ -67,17 +117,7 @@ fn run(host: &Host, file: &Path) -> Result<(), Box<dyn Error>> {
         };
         let program = program.to_string();
         let report = call(host, &function, &program)?;
-        println!(
-            "{module}.{program} {} {} {} {} {} {}",
-            kind(&report.outcome),
-            short(&encode_outcome(&report.outcome)),
-            short(&report.stdout),
-            short(&report.stderr),
-            report.usage.memory_bytes,
-            report
-                .memory_digest
-                .map_or_else(String::new, |digest| digest.to_string()),
-        );
+        print(module, &program, &report);
     }
     Ok(())
 }

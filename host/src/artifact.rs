@@ -34,7 +34,7 @@ pub(crate) fn name(engine: &Engine, target: Target, guest: Digest, base: Digest)
     part(base.as_bytes());
     part(WASMTIME_VERSION.as_bytes());
     part(SETTINGS_VERSION.as_bytes());
-    part(target.profile().name().as_bytes());
+    part(target.name().as_bytes());
     part(target.triple().as_bytes());
     part(compatibility(engine).as_bytes());
     format!("artifacts/{}", hasher.finalize().to_hex())

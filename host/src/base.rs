@@ -6,7 +6,7 @@ use std::time::Duration;
 use ppwasm_proto::Digest;
 use wasmtime::{Engine, InstancePre, Module};
 
-use crate::cpu::Target;
+use crate::cpu::{Bounds, Target};
 use crate::engine::{self, Allocation, Effort};
 use crate::error::HostError;
 use crate::guest::Guest;
@@ -149,15 +149,21 @@ impl Base {
     }
 
     /// The pooling engine, for at most `instances_max` guests at a time.
-    pub(crate) fn pooled(&self, instances_max: u32) -> Result<&Prepared, HostError> {
+    pub(crate) fn pooled(
+        &self,
+        instances_max: impl FnOnce() -> u32,
+    ) -> Result<&Prepared, HostError> {
         if let Some(pooled) = self.pooled.get() {
             return Ok(pooled);
         }
-        let engine = new_engine(
-            self.target,
-            Allocation::Pooled { instances_max },
-            Effort::Full,
-        )?;
+        // The pool reserves the addresses of all its instances at once and cannot let a memory move.
+        let allocation = match self.target.bounds() {
+            Bounds::Guarded => Allocation::Pooled {
+                instances_max: instances_max(),
+            },
+            Bounds::Checked => Allocation::OnDemand,
+        };
+        let engine = new_engine(self.target, allocation, Effort::Full)?;
         let module = match &self.code {
             #[cfg(feature = "compile")]
             Code::Compiled(local) => local.load_again(&engine, self.target, self.digest)?,

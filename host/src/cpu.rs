@@ -197,15 +197,38 @@ impl System {
     }
 }
 
-/// What native code is for: the instructions that it may use, and the system whose conventions it follows.
+/// What keeps a sandbox inside its own memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bounds {
+    /// Every sandbox reserves all the addresses that it can name, 4 GiB, so that no access needs a check.
+    Guarded,
+    /// Every access is checked, and a sandbox reserves little more than it uses: slower, for small address spaces.
+    Checked,
+}
+
+impl Bounds {
+    const ALL: [Self; 2] = [Self::Guarded, Self::Checked];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Guarded => "",
+            Self::Checked => "-checked",
+        }
+    }
+}
+
+/// What native code is for: the instructions that it may use, the system whose conventions it follows, and whether it
+/// checks its accesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     profile: CpuProfile,
     system: System,
+    bounds: Bounds,
 }
 
 impl Target {
-    /// Code for `profile` under `system`.
+    /// Code for `profile` under `system`, for sandboxes that reserve all their addresses.
     #[must_use]
     pub const fn new(profile: CpuProfile, system: System) -> Self {
         // Bytecode follows no system's conventions.
@@ -213,7 +236,18 @@ impl Target {
             CpuProfile::Pulley64 => System::Linux,
             _ => system,
         };
-        Self { profile, system }
+        let bounds = Bounds::Guarded;
+        Self {
+            profile,
+            system,
+            bounds,
+        }
+    }
+
+    /// The same, kept inside its memory in this way.
+    #[must_use]
+    pub const fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Code for `profile` under this machine's system.
@@ -228,14 +262,31 @@ impl Target {
         CpuProfile::detect().map(Self::here)
     }
 
-    /// The target with this triple and CPU profile, if there is one.
+    /// The target with this triple and [name](Self::name), if there is one.
     #[must_use]
-    pub fn by_name(triple: &str, profile: &str) -> Option<Self> {
-        let profile = CpuProfile::by_name(profile)?;
-        System::ALL
-            .into_iter()
-            .map(|system| Self::new(profile, system))
-            .find(|target| target.triple() == triple)
+    pub fn by_name(triple: &str, name: &str) -> Option<Self> {
+        let mut all = System::ALL.into_iter().flat_map(Self::all);
+        all.find(|target| target.triple() == triple && target.name() == name)
+    }
+
+    /// The target of this [name](Self::name) under this machine's system, if there is one.
+    #[must_use]
+    pub fn here_by_name(name: &str) -> Option<Self> {
+        Self::all(System::HERE).find(|target| target.name() == name)
+    }
+
+    /// All targets under a system.
+    pub fn all(system: System) -> impl Iterator<Item = Self> {
+        let all = CpuProfile::ALL.into_iter();
+        all.flat_map(move |profile| {
+            Bounds::ALL.map(|bounds| Self::new(profile, system).with_bounds(bounds))
+        })
+    }
+
+    /// What it is called within its triple: its CPU profile, and how it is kept inside its memory.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{}{}", self.profile, self.bounds.suffix())
     }
 
     /// The triple for the compiler, the same on every machine.
@@ -251,6 +302,12 @@ impl Target {
     #[must_use]
     pub const fn profile(self) -> CpuProfile {
         self.profile
+    }
+
+    /// What keeps a sandbox inside its own memory.
+    #[must_use]
+    pub const fn bounds(self) -> Bounds {
+        self.bounds
     }
 
     /// Whether code for it runs on this machine.
@@ -269,7 +326,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {}", self.triple(), self.profile)
+        write!(f, "{} for {}", self.triple(), self.name())
     }
 }
 
@@ -297,13 +354,13 @@ mod tests {
 
     #[test]
     fn targets_are_found_by_their_names_and_nothing_else_is() {
-        for profile in CpuProfile::ALL {
-            for system in System::ALL {
-                let target = Target::new(profile, system);
-                let found = Target::by_name(&target.triple(), profile.name());
-                assert_eq!(found, Some(target));
-            }
+        for target in System::ALL.into_iter().flat_map(Target::all) {
+            let found = Target::by_name(&target.triple(), &target.name());
+            assert_eq!(found, Some(target));
         }
+        let checked = Target::here(CpuProfile::Riscv64Gc).with_bounds(Bounds::Checked);
+        assert_eq!(Target::here_by_name("riscv64gc-checked"), Some(checked));
+        assert_eq!(Target::here_by_name("riscv64gc-"), None);
         let linux = |arch: &str| format!("{arch}-unknown-linux-gnu");
         assert_eq!(Target::by_name(&linux("x86_64"), "riscv64gc"), None);
         assert_eq!(Target::by_name(&linux("sparc64"), "sparc64"), None);

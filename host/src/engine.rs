@@ -8,13 +8,10 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 #[cfg(feature = "compile")]
 use wasmtime::{OptLevel, RegallocAlgorithm};
 
-use crate::cpu::Target;
+use crate::cpu::{Bounds, Target};
 
-/// Addresses reserved for one linear memory: all that 32 bits can name, so that no access needs a
-/// bounds check.
-const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
-/// Inaccessible addresses after it, for constant offsets that are folded into an access.
-const MEMORY_GUARD_BYTES: u64 = 32 << 20;
+/// All that 32 bits can name: the longest that a linear memory gets.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Native stack that guest code may use. CPython's own limits on recursion end a program long
 /// before this; the module's shadow stack is separate.
 pub(crate) const WASM_STACK_BYTES: usize = 16 << 20;
@@ -37,6 +34,40 @@ pub(crate) enum Allocation {
     Pooled { instances_max: u32 },
 }
 
+/// The addresses of one linear memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    /// Reserved when it is made.
+    pub(crate) reservation_bytes: u64,
+    /// Inaccessible ones before and after it; an access whose constant offset is smaller needs no check of its own.
+    pub(crate) guard_bytes: u64,
+    /// Reserved beyond what it needs when it moves, because it grew out of its reservation.
+    growth_bytes: u64,
+    may_move: bool,
+}
+
+impl Addresses {
+    pub(crate) const fn of(bounds: Bounds) -> Self {
+        match bounds {
+            // No access can leave what is reserved.
+            Bounds::Guarded => Self {
+                reservation_bytes: MEMORY_BYTES_MAX,
+                guard_bytes: 32 << 20,
+                // Of no use here; wasmtime's own choice, so that its hash of the settings stays what it was.
+                growth_bytes: 2 << 30,
+                may_move: false,
+            },
+            // Twice the guest's first 64 MiB, so that an ordinary call never moves its memory.
+            Bounds::Checked => Self {
+                reservation_bytes: 128 << 20,
+                guard_bytes: 64 << 10,
+                growth_bytes: 64 << 20,
+                may_move: true,
+            },
+        }
+    }
+}
+
 /// How much work the compiler does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
@@ -54,9 +85,14 @@ pub(crate) enum Effort {
 /// by name. What wasmtime compares when it loads an artifact comes on top.
 #[must_use]
 pub fn engine_digest(target: Target) -> Digest {
+    let Addresses {
+        reservation_bytes: reservation,
+        guard_bytes: guard,
+        ..
+    } = Addresses::of(target.bounds());
     let choices = format!(
         "wasmtime {WASMTIME_VERSION}; settings {SETTINGS_VERSION}; image {image}; base {base}; {target}; flags {flags:?}; \
-         epochs {epochs}; stack {WASM_STACK_BYTES}; reservation {MEMORY_RESERVATION_BYTES}; guard {MEMORY_GUARD_BYTES}",
+         epochs {epochs}; stack {WASM_STACK_BYTES}; reservation {reservation}; guard {guard}",
         image = crate::image::FORMAT_VERSION,
         base = crate::base::RECIPE,
         flags = target.profile().flags(),
@@ -71,6 +107,7 @@ pub(crate) fn engine(
     allocation: Allocation,
     effort: Effort,
 ) -> wasmtime::Result<Engine> {
+    let addresses = Addresses::of(target.bounds());
     let mut config = Config::new();
     config.target(&target.triple())?;
     compiler(&mut config, target, effort);
@@ -78,11 +115,12 @@ pub(crate) fn engine(
         .epoch_interruption(!target.stops_by_signal())
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(WASM_STACK_BYTES + HOST_STACK_BYTES)
-        .memory_reservation(MEMORY_RESERVATION_BYTES)
-        .memory_guard_size(MEMORY_GUARD_BYTES)
-        .memory_may_move(false)
+        .memory_reservation(addresses.reservation_bytes)
+        .memory_reservation_for_growth(addresses.growth_bytes)
+        .memory_guard_size(addresses.guard_bytes)
+        .memory_may_move(addresses.may_move)
         .memory_init_cow(true)
-        .memory_guaranteed_dense_image_size(MEMORY_RESERVATION_BYTES)
+        .memory_guaranteed_dense_image_size(MEMORY_BYTES_MAX)
         .generate_address_map(false)
         .native_unwind_info(false)
         .wasm_backtrace_max_frames(None)
@@ -99,7 +137,7 @@ pub(crate) fn engine(
                 .max_unused_warm_slots(instances_max)
                 .table_elements(TABLE_ELEMENTS_MAX)
                 .max_core_instance_size(1 << 20)
-                .max_memory_size(MEMORY_RESERVATION_BYTES as usize);
+                .max_memory_size(addresses.reservation_bytes as usize);
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         }
     };

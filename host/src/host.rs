@@ -8,7 +8,7 @@ use ppwasm_proto::{Digest, FunctionBundle, Limits};
 
 use crate::base::{Base, Step};
 use crate::cache::{Cache, CacheError};
-use crate::cpu::{CpuProfile, Target};
+use crate::cpu::{Bounds, CpuProfile, Target};
 use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::{HostError, LoadError};
 use crate::function::{self, Function, Output, changed_pages};
@@ -18,6 +18,7 @@ use crate::image::{Image, ImageError};
 use crate::instance::{Instance, Request};
 use crate::parts::GuestParts;
 use crate::pool::{Pool, Run};
+use crate::room::AddressSpace;
 use crate::slot::{self, Slot, StartPath};
 use crate::sys::{self, Overlay, PAGE_BYTES};
 use crate::task::{CancelToken, Report, Task};
@@ -40,6 +41,7 @@ pub struct Host {
     base: Arc<Base>,
     start_path: StartPath,
     pool: Pool,
+    slots_max: usize,
     cache_trouble: Option<CacheError>,
 }
 
@@ -51,6 +53,7 @@ pub struct HostBuilder {
     slots: Option<usize>,
     start_path: StartPath,
     profile: Option<CpuProfile>,
+    bounds: Option<Bounds>,
     progress: Box<dyn FnMut(Step)>,
 }
 
@@ -97,7 +100,7 @@ impl HostBuilder {
     }
 
     /// Runs up to so many calls at a time; as many as the machine has cores unless said. At most
-    /// [`SLOTS_MAX`].
+    /// [`SLOTS_MAX`], and not more than the address space has room for: [`Host::slots`] tells.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = Some(slots);
@@ -118,6 +121,13 @@ impl HostBuilder {
         self
     }
 
+    /// Keeps sandboxes inside their memory in this way instead of the one that leaves room for all slots.
+    #[must_use]
+    pub fn bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = Some(bounds);
+        self
+    }
+
     /// Is told when a step begins that takes seconds.
     #[must_use]
     pub fn on_progress(mut self, progress: impl FnMut(Step) + 'static) -> Self {
@@ -131,9 +141,12 @@ impl HostBuilder {
     ///
     /// There is no guest, it is damaged, or this machine cannot run it.
     pub fn build(mut self) -> Result<Host, HostError> {
+        let slots = self.slots.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        });
         let (base, cache_trouble) = match self.parts.take() {
             Some(parts) => parts.into_base()?,
-            None => self.open_folder()?,
+            None => self.open_folder(slots)?,
         };
         let base = Arc::new(base);
         let watchdog = Watchdog::start().map_err(|source| HostError::System {
@@ -141,31 +154,38 @@ impl HostBuilder {
             source,
         })?;
         let watchdog = Arc::new(watchdog);
-        let slots = self.slots.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-        });
+        let room = AddressSpace::probe().slots(base.target().bounds());
+        // With less room than one needs it is tried all the same: the error says more than a guess.
+        let slots_max = room.unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX);
         let pool = Pool::new(Arc::clone(&base), watchdog, self.start_path);
-        pool.set_slots(slots.min(SLOTS_MAX))?;
+        pool.set_slots(slots.min(slots_max))?;
         Ok(Host {
             base,
             start_path: self.start_path,
             pool,
+            slots_max,
             cache_trouble,
         })
     }
 
     #[cfg(feature = "compile")]
-    fn open_folder(&mut self) -> Result<(Base, Option<CacheError>), HostError> {
+    fn open_folder(&mut self, slots: usize) -> Result<(Base, Option<CacheError>), HostError> {
         let folder = match self.guest.take() {
             Some(folder) => folder,
             None => GuestFolder::find()?,
         };
         let cache = Cache::new(self.cache.take().unwrap_or_else(Cache::default_root));
-        crate::make::open(&folder, self.profile, cache, &mut self.progress)
+        let profile = self.profile.or_else(CpuProfile::detect);
+        let target = Target::here(profile.ok_or(HostError::NoProfile)?);
+        let target = match self.bounds {
+            Some(bounds) => target.with_bounds(bounds),
+            None => target.fitting(slots),
+        };
+        crate::make::open(&folder, target, cache, &mut self.progress)
     }
 
     #[cfg(not(feature = "compile"))]
-    fn open_folder(&mut self) -> Result<(Base, Option<CacheError>), HostError> {
+    fn open_folder(&mut self, _: usize) -> Result<(Base, Option<CacheError>), HostError> {
         Err(HostError::NoCompiler)
     }
 }
@@ -182,6 +202,7 @@ impl Host {
             slots: None,
             start_path: StartPath::Best,
             profile: None,
+            bounds: None,
             progress: Box::new(|_| ()),
         }
     }
@@ -242,6 +263,7 @@ impl Host {
             header.request_buffer,
             limits.result_bytes_max,
         );
+        instance.check_machine()?;
         let memory_refused = instance.state().memory_refused;
         match slot::outcome(answer, &limits, memory_refused) {
             ppwasm_proto::Outcome::Succeeded { .. } => {}
@@ -355,13 +377,13 @@ impl Host {
     }
 
     /// Changes how many calls run at a time, also while calls run: with fewer slots, those that run
-    /// are finished.
+    /// are finished. Not more than there is room for.
     ///
     /// # Errors
     ///
     /// No thread could be started; the slots that there are stay.
     pub fn set_slots(&self, slots: usize) -> Result<(), HostError> {
-        self.pool.set_slots(slots.min(SLOTS_MAX))
+        self.pool.set_slots(slots.min(self.slots_max))
     }
 
     /// How many calls may run at a time.

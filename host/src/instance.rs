@@ -23,6 +23,9 @@ pub(crate) struct State {
     pub(crate) memory_bytes_max: u64,
     /// Set when a growth was refused for the limit; tells a MemoryError's cause.
     pub(crate) memory_refused: bool,
+    /// Set when the system had no memory or addresses for a growth that is allowed: what the guest would make of that
+    /// is not its outcome.
+    pub(crate) memory_lacking: bool,
     memory: Option<Memory>,
 }
 
@@ -33,6 +36,7 @@ impl State {
             deadlines,
             memory_bytes_max: 1 << 32,
             memory_refused: false,
+            memory_lacking: false,
             memory: None,
         }
     }
@@ -58,6 +62,11 @@ impl ResourceLimiter for State {
         let allowed = desired as u64 <= self.memory_bytes_max;
         self.memory_refused |= !allowed;
         Ok(allowed)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_lacking = true;
+        Err(error)
     }
 
     fn table_growing(
@@ -273,6 +282,17 @@ impl Instance {
         reply
             .map(<[u8]>::to_vec)
             .ok_or(Ended::Trap(TrapCause::InvalidReply))
+    }
+
+    /// What the system lacked while the guest ran, if anything.
+    pub(crate) fn check_machine(&self) -> Result<(), HostError> {
+        if !self.store.data().memory_lacking {
+            return Ok(());
+        }
+        Err(HostError::System {
+            action: "give a sandbox as much memory as its task may have",
+            source: std::io::ErrorKind::OutOfMemory.into(),
+        })
     }
 
     /// The memory is an image again, in which the static buffer is the one in use.

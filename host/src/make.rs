@@ -70,7 +70,7 @@ impl GuestFolder {
             format: MANIFEST_FORMAT,
             guest: self.digest(),
             target: Text::truncated(&target.triple()),
-            cpu_profile: Text::truncated(target.profile().name()),
+            cpu_profile: Text::truncated(&target.name()),
             engine: engine_digest(target),
             engine_version: Text::truncated(&format!("wasmtime {WASMTIME_VERSION}")),
             artifact: BlobRef::of(&artifact),
@@ -160,16 +160,11 @@ impl Prefetched {
 /// Opens a guest folder's base image and artifact, making them if the cache has none that hold.
 pub(crate) fn open(
     folder: &Path,
-    profile: Option<CpuProfile>,
+    target: Target,
     cache: Cache,
     progress: Progress<'_>,
 ) -> Result<(Base, Option<CacheError>), HostError> {
     let folder = GuestFolder::open(folder)?;
-    let profile = match profile {
-        Some(profile) => profile,
-        None => CpuProfile::detect().ok_or(HostError::NoProfile)?,
-    };
-    let target = Target::here(profile);
     let (library, prefetched) = std::thread::scope(|scope| {
         let library = scope.spawn(|| folder.read_library());
         let prefetched = Prefetched::find(&folder, target, &cache);

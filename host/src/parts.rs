@@ -474,7 +474,7 @@ mod tests {
             format: MANIFEST_FORMAT,
             guest: Digest::of(b"guest"),
             target: Text::truncated(&target().triple()),
-            cpu_profile: Text::truncated(target().profile().name()),
+            cpu_profile: Text::truncated(&target().name()),
             engine: engine_digest(target()),
             engine_version: Text::truncated("wasmtime 1.2.3"),
             artifact: BlobRef::of(&artifact),

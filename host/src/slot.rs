@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use ppwasm_proto::{Digest, JobId, LimitKind, Limits, Outcome, Reply, TrapCause};
 
 use crate::base::Base;
+use crate::cpu::Bounds;
 use crate::error::HostError;
 use crate::function::{Function, Loaded};
 use crate::host::SLOTS_MAX;
 use crate::instance::{Ended, Instance, Request, State};
+use crate::room::AddressSpace;
 use crate::sys::{self, Overlay, PAGE_BYTES};
 use crate::task::{BoundedSleeper, Report, Task, TimeSource, Usage};
 use crate::wasi::{Clock, JobIo, Random, ScratchLimits, Wasi};
@@ -60,8 +62,12 @@ enum Path {
     Pooled,
 }
 
-/// Guests that the pool has room for: every slot of a host, and as many again for callers' own.
-const POOLED_INSTANCES_MAX: u32 = 2 * SLOTS_MAX as u32;
+/// Guests that the pool has room for: every slot of a host, and as many again for callers' own, if the address space has.
+fn pooled_instances_max() -> u32 {
+    let room = AddressSpace::probe().slots(Bounds::Guarded);
+    let instances = room.unwrap_or(usize::MAX).clamp(1, 2 * SLOTS_MAX);
+    u32::try_from(instances).unwrap_or(u32::MAX)
+}
 
 /// An instance that is kept between calls, and what is mapped over its memory.
 struct Live {
@@ -95,7 +101,7 @@ impl Slot {
             base.mapping()?;
             (Path::Overlay(None), base.on_demand())
         } else {
-            (Path::Pooled, base.pooled(POOLED_INSTANCES_MAX)?)
+            (Path::Pooled, base.pooled(pooled_instances_max)?)
         };
         let watch = watchdog.add(prepared).map_err(|source| HostError::System {
             action: "watch a sandbox",
@@ -166,14 +172,14 @@ fn run_pooled(
     task: Task,
     call: &PreparedCall<'_>,
 ) -> Result<Report, HostError> {
-    let prepared = base.pooled(POOLED_INSTANCES_MAX)?;
+    let prepared = base.pooled(pooled_instances_max)?;
     let library = base.guest().library().clone();
     let wasi = Wasi::from_snapshot(library, &loaded.wasi, JobIo::default());
     let state = State::new(wasi, Deadlines::within(call.limits.wall_time_max));
     let mut instance = Instance::new(&prepared.pre, state)?;
     instance.grow_memory_to(loaded.image.memory_bytes())?;
     write_pages(&mut instance, loaded);
-    let (report, _) = run_call(&mut instance, loaded, task, call, false);
+    let (report, _) = run_call(&mut instance, loaded, task, call, false)?;
     Ok(report)
 }
 
@@ -193,7 +199,7 @@ fn run_overlay(
         None => Live::new(base, loaded)?,
     };
     let continued = live.kept_for.is_some();
-    let (report, reusable) = run_call(&mut live.instance, loaded, task, call, continued);
+    let (report, reusable) = run_call(&mut live.instance, loaded, task, call, continued)?;
     live.kept_for = keep_for;
     if reusable && keep_for.is_some() {
         *slot = Some(live);
@@ -394,7 +400,7 @@ fn run_call(
     task: Task,
     call: &PreparedCall<'_>,
     continued: bool,
-) -> (Report, bool) {
+) -> Result<(Report, bool), HostError> {
     let limits = call.limits;
     let started = Instant::now();
     let wall = started.checked_add(limits.wall_time_max).unwrap_or(started);
@@ -426,6 +432,7 @@ fn run_call(
         header.request_buffer,
         limits.result_bytes_max,
     );
+    instance.check_machine()?;
     let memory_bytes = instance.memory_bytes();
     let reusable = matches!(answer, Ok(_) | Err(Ended::ReplyTooLong))
         && memory_bytes == header.memory_bytes
@@ -439,16 +446,14 @@ fn run_call(
         wall_time: started.elapsed(),
         memory_bytes,
     };
-    (
-        Report {
-            outcome,
-            stdout,
-            stderr,
-            usage,
-            memory_digest,
-        },
-        reusable,
-    )
+    let report = Report {
+        outcome,
+        stdout,
+        stderr,
+        usage,
+        memory_digest,
+    };
+    Ok((report, reusable))
 }
 
 fn job_io(task: Task, limits: &Limits, wall: Instant) -> JobIo {

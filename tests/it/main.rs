@@ -13,6 +13,7 @@ mod oracle;
 mod parts;
 mod random_programs;
 mod regression;
+mod room;
 mod sandbox;
 mod slots;
 mod support;

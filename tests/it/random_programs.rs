@@ -61,10 +61,13 @@ impl Writer {
 
     fn program(&mut self) {
         let head = format!(
-            "import collections, functools, gc, hashlib, itertools, json, math, re\n\
+            "import cmath, collections, decimal, fractions, functools, gc, hashlib, itertools, json, math, random, re, \
+             statistics, struct, time\n\
              fuel = {FUEL}\nlog = []\n\
              def burn():\n    global fuel\n    fuel -= 1\n    if fuel < 0: raise RuntimeError('fuel')\n\
-             def note(*values):\n    if len(log) < 400: log.append(repr(values)[:200])\n"
+             def note(*values):\n    if len(log) < 400: log.append(repr(values)[:200])\n\
+             def number(x): return x if type(x) in (int, float, bool) and abs(x) < 1e300 else hash(repr(x)) / 2**40\n\
+             def bits(x): return struct.pack('<d', x).hex() if isinstance(x, float) else repr(x)\n"
         );
         self.out.push_str(&head);
         for _ in 0..1 + self.rng.below(2) {
@@ -257,6 +260,92 @@ impl Writer {
         }
     }
 
+    /// Where processors and C libraries differ: floats with all their bits, hashes, orders, addresses.
+    fn numeric(&mut self, x: &str, y: &str, z: &str) -> String {
+        let (m, n) = (format!("number({x})"), format!("number({y})"));
+        match self.rng.below(15) {
+            0..3 => format!(
+                "bits(math.{}({m}))",
+                self.rng.pick(&[
+                    "sin", "cos", "tan", "asinh", "atan", "cosh", "erf", "erfc", "exp", "exp2",
+                    "expm1", "gamma", "lgamma", "log", "log10", "log1p", "log2", "sqrt", "cbrt",
+                    "tanh", "ulp",
+                ])
+            ),
+            3 => format!(
+                "bits(math.{}({m}, {n}))",
+                self.rng.pick(&[
+                    "atan2",
+                    "copysign",
+                    "fmod",
+                    "hypot",
+                    "nextafter",
+                    "pow",
+                    "remainder"
+                ])
+            ),
+            4 => format!("bits(math.fma({m}, {n}, number({z})))")
+                .replace("math.fma(", "(lambda a, b, c: a * b + c)("),
+            5 => format!(
+                "repr(cmath.{}(complex({m}, {n})))",
+                self.rng.pick(&[
+                    "acos", "asinh", "atan", "cosh", "exp", "log", "sin", "sqrt", "tanh", "polar"
+                ])
+            ),
+            6 => format!(
+                "f'{{float({m}):{}}}'",
+                self.rng
+                    .pick(&[".17g", ".3e", "g", ",.4f", "+.0f", "%", "08.2f", ""])
+            ),
+            7 => format!(
+                "[float({m}).hex(), float(repr(float({n}))), float({m}).as_integer_ratio()]"
+            ),
+            8 => format!(
+                "[divmod(float({m}), 0.3), {m} // 0.1, round({n}, {}), int({m})]",
+                self.rng.below(5)
+            ),
+            9 => format!(
+                "bits({m} * 1e308 * 10 - {n} * 1e308 * {})",
+                self.rng.pick(&["10", "0.0", "-10", "1e10"])
+            ),
+            10 => format!(
+                "str(decimal.Decimal(repr(float({m}))).{}(decimal.Context(prec={})))[:90]",
+                self.rng
+                    .pick(&["exp", "sqrt", "ln", "normalize", "to_integral_value"]),
+                6 + self.rng.below(40)
+            )
+            .replace(
+                "to_integral_value(decimal",
+                "quantize(decimal.Decimal('0.001'), context=decimal",
+            ),
+            11 => format!(
+                "fractions.Fraction({m}).limit_denominator({})",
+                1 + self.rng.below(5000)
+            ),
+            12 => format!(
+                "random.Random(repr({x})).{}",
+                self.rng.pick(&[
+                    "random()",
+                    "gauss(0, 1)",
+                    "sample(range(1000), 5)",
+                    "getrandbits(90)",
+                    "betavariate(2, 3)",
+                    "choices('abcdef', k=4)",
+                    "binomialvariate(50, 0.3)",
+                    "randrange(10**30)",
+                ])
+            ),
+            13 => format!(
+                "[hash({m}), hash(repr({y})), list({{repr({x}), repr({y}), {m}, {n}, {}}}), id({z}) % 4096]",
+                self.rng.below(99)
+            ),
+            _ => format!(
+                "[struct.pack('<{}', {m}).hex(), statistics.pstdev([{m}, {n}, 1.5]), bits(math.fsum([{m}, {n}, 1e100, 1, -1e100])), time.time()]",
+                self.rng.pick(&["d", "f", "e"])
+            ),
+        }
+    }
+
     fn expression(&mut self, depth: u32) -> String {
         if depth >= DEPTH_MAX || self.rng.below(6) == 0 {
             return if self.rng.below(2) == 0 {
@@ -268,7 +357,7 @@ impl Writer {
         let mut part = || self.expression(depth + 1);
         let (x, y, z) = (part(), part(), part());
         let name = self.rng.pick(&VARIABLES);
-        match self.rng.below(28) {
+        match self.rng.below(42) {
             0 => format!("({x} + {y})"),
             1 => format!("({x} - {y})"),
             2 => format!("short({x} * {y})").replace(
@@ -310,6 +399,7 @@ impl Writer {
                 2 + self.rng.below(99_999)
             ),
             23 => format!("collections.Counter(repr({x})[:30]).most_common(2)"),
+            28..39 => self.numeric(&x, &y, &z),
             24 if self.classes > 0 => format!("C{}({x})", self.rng.below(self.classes)),
             25 if self.classes > 0 => {
                 format!("C{}({x}).method({y}, d={z})", self.rng.below(self.classes))

@@ -8,6 +8,7 @@
 
 pub mod agent;
 mod driver;
+mod kept;
 mod membership;
 mod messages;
 mod provision;
@@ -15,5 +16,6 @@ mod provision;
 pub use driver::{
     FailureHook, Handle, OutputHook, Prepared, Renewer, Worker, WorkerConfig, WorkerEnd,
 };
+pub use kept::provisioned;
 pub use membership::{Membership, MembershipError, MembershipRenewer};
 pub use provision::{ProvisionError, Provisioning, Wanted, provision};

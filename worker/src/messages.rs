@@ -137,7 +137,7 @@ impl Offer {
     pub(crate) fn to_wire(&self) -> wire::WorkerOffer {
         wire::WorkerOffer {
             target: Text::truncated(&self.target.triple()),
-            cpu_profile: Text::truncated(self.target.profile().name()),
+            cpu_profile: Text::truncated(&self.target.name()),
             slots: 1,
             label: None,
             guests: List::chunks_of(self.guest).next().unwrap_or_default(),

@@ -8,15 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use ppwasm_certs::PublicKey;
-use ppwasm_host::{
-    CpuProfile, GuestParts, Host, HostError, PART_BYTES_MAX, Part, Target, TrustedManifest,
-};
+use ppwasm_host::{GuestParts, Host, HostError, PART_BYTES_MAX, Part, Target, TrustedManifest};
 use ppwasm_link::{
     BlobFailure, BlobPeer, Closed, DialError, Dialer, Incoming, Link, LinkReceiver, LinkSender,
 };
 use ppwasm_proto::wire::{ArtifactReady, CloseCode, ErrorCode, Goodbye, Message, Pong, Refused};
 use ppwasm_proto::{ArtifactManifest, ManifestError};
 
+use crate::kept;
 use crate::messages::Offer;
 
 /// Time for the coordinator to answer a hello.
@@ -47,10 +46,16 @@ pub enum ProvisionError {
     #[error("this machine's CPU fits none of the profiles that guests are compiled for")]
     NoProfile,
     /// The CPU has not what the profile that was asked for needs.
-    #[error("this machine's CPU cannot run code for profile {profile}")]
+    #[error("this machine's CPU cannot run code for profile {}", target.name())]
     ProfileNotSupported {
-        /// The profile.
-        profile: CpuProfile,
+        /// What was asked for.
+        target: Target,
+    },
+    /// Nothing is kept from an earlier start.
+    #[error("no sandbox for {} is kept on this machine yet", target.name())]
+    NothingKept {
+        /// For what it was looked for.
+        target: Target,
     },
     /// There is no key to check artifacts with.
     #[error("the worker was given no key to check artifacts with: it has to join again")]
@@ -115,8 +120,9 @@ pub struct Wanted<'a> {
     pub key: &'a PublicKey,
     /// The cache directory.
     pub cache: &'a Path,
-    /// CPU profile; the strongest that runs here when none is given.
-    pub profile: Option<CpuProfile>,
+    /// For what; when nothing is given, the strongest CPU profile that runs here, with bounds that leave room for the
+    /// slots.
+    pub target: Option<Target>,
     /// Slots of the host.
     pub slots: usize,
 }
@@ -131,7 +137,7 @@ pub async fn provision<D: Dialer>(
     wanted: Wanted<'_>,
     mut progress: impl FnMut(Provisioning),
 ) -> Result<Host, ProvisionError> {
-    let target = target(wanted.profile)?;
+    let target = target(&wanted)?;
     let link = dialer.dial().await?;
     let (mut sender, mut receiver, blobs) = link.split();
     let offer = Offer {
@@ -140,7 +146,8 @@ pub async fn provision<D: Dialer>(
     };
     sender.send(Offer::hello(offer.to_wire())).await?;
     let ready = ask(&mut sender, &mut receiver, &mut progress).await?;
-    let manifest = checked(&ready, target, wanted.key)?;
+    let manifest = check_manifest(&ready.manifest, &ready.signature, target, wanted.key)?;
+    let manifest = TrustedManifest::vouch_for(manifest);
     let (cache, slots) = (wanted.cache.to_owned(), wanted.slots);
     let parts = blocking(move || {
         let mut parts = GuestParts::new(manifest)?;
@@ -148,17 +155,22 @@ pub async fn provision<D: Dialer>(
         Ok(parts)
     });
     let parts = fetch(parts.await?, &blobs, &mut progress).await?;
+    // Like the cache itself: without it everything is got again.
+    let _ = kept::keep(wanted.cache, wanted.key, target, &ready);
     // That the coordinator knows at once is a courtesy.
     let _ = sender.send(Goodbye {}.into()).await;
     sender.close(CloseCode::Finished, "the guest is here");
     blocking(move || Host::builder().parts(parts).slots(slots).build()).await
 }
 
-fn target(profile: Option<CpuProfile>) -> Result<Target, ProvisionError> {
-    match profile {
-        None => Target::detect().ok_or(ProvisionError::NoProfile),
-        Some(profile) if profile.runs_here() => Ok(Target::here(profile)),
-        Some(profile) => Err(ProvisionError::ProfileNotSupported { profile }),
+pub(crate) fn target(wanted: &Wanted<'_>) -> Result<Target, ProvisionError> {
+    match wanted.target {
+        None => {
+            let target = Target::detect().ok_or(ProvisionError::NoProfile)?;
+            Ok(target.fitting(wanted.slots))
+        }
+        Some(target) if target.runs_here() => Ok(target),
+        Some(target) => Err(ProvisionError::ProfileNotSupported { target }),
     }
 }
 
@@ -202,18 +214,18 @@ async fn ask(
 }
 
 /// The manifest, if the coordinator has signed it and it is what was asked for.
-fn checked(
-    ready: &ArtifactReady,
+pub(crate) fn check_manifest(
+    bytes: &[u8],
+    signature: &[u8],
     target: Target,
     key: &PublicKey,
-) -> Result<TrustedManifest, ProvisionError> {
-    let signed = ArtifactManifest::signed(&ready.manifest);
-    let signature = (*ready.signature).try_into();
+) -> Result<ArtifactManifest, ProvisionError> {
+    let signature = signature.try_into();
     let signature = signature.map_err(|_| ProvisionError::Signature)?;
-    if !key.verifies(&signed, &signature) {
+    if !key.verifies(&ArtifactManifest::signed(bytes), &signature) {
         return Err(ProvisionError::Signature);
     }
-    let manifest = ArtifactManifest::from_bytes(&ready.manifest)?;
+    let manifest = ArtifactManifest::from_bytes(bytes)?;
     let (triple, profile) = (&manifest.target, &manifest.cpu_profile);
     if Target::by_name(triple, profile) != Some(target) {
         return Err(ProvisionError::OtherTarget {
@@ -221,7 +233,7 @@ fn checked(
             wanted: target,
         });
     }
-    Ok(TrustedManifest::vouch_for(manifest))
+    Ok(manifest)
 }
 
 /// Fetches what is missing.

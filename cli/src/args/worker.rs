@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum, ValueHint};
+use ppwasm_host::{System, Target};
 
 use super::{List, Log, WorkerOf, WorkerSlots};
 use crate::address::Address;
@@ -50,12 +51,24 @@ pub(crate) struct WorkerStart {
     #[arg(long, value_enum, value_name = "WHO", default_value_t)]
     pub compile: Compile,
 
+    /// The code to run, instead of the fastest that this machine can and has room for
+    #[arg(long, value_name = "PROFILE", value_parser = target, conflicts_with = "compile")]
+    pub cpu_profile: Option<Target>,
+
     /// Where the worker's key and certificate are kept (default: ppwasm/worker in $XDG_STATE_HOME or ~/.local/state)
     #[arg(long, value_name = "DIR", env = "PPWASM_WORKER_DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
 
     #[command(flatten)]
     pub log: Log,
+}
+
+/// A target of this machine's system by its name.
+pub(super) fn target(name: &str) -> Result<Target, String> {
+    Target::here_by_name(name).ok_or_else(|| {
+        let names: Vec<_> = Target::all(System::HERE).map(Target::name).collect();
+        format!("there is none of that name; there are {}", names.join(", "))
+    })
 }
 
 /// Who compiles the sandbox.

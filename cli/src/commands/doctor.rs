@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ppwasm_host::{ChangedPages, CpuProfile, Host, StartPath, Task};
+use ppwasm_host::{AddressSpace, Bounds, ChangedPages, CpuProfile, Host, StartPath, Task};
 use ppwasm_proto::{Call, FunctionBundle, Outcome, Value};
 use serde::Serialize;
 
 use crate::args::{Doctor, Output};
 use crate::exit_code::ExitCode;
-use crate::failure::{Result, chain};
+use crate::failure::{Failure, Result, chain};
 use crate::job::closed;
 use crate::printer::write_json;
 use crate::units::Size;
@@ -21,8 +21,8 @@ use crate::visible;
 const VERSION: u32 = 1;
 /// Calls of which the quickest is told.
 const CALLS: usize = 20;
-/// Address space that one sandbox reserves.
-const SANDBOX_BITS: u32 = 32;
+/// With room for fewer slots than this, it is worth being told.
+const MANY_SLOTS: usize = 64;
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,7 +78,7 @@ impl Check {
 pub(crate) fn doctor(args: &Doctor) -> Result<ExitCode> {
     let mut checks = machine();
     checks.extend(cache(&Host::default_cache()));
-    checks.extend(sandbox(args.self_test));
+    checks.extend(sandbox(args));
     let mut out = io::stdout().lock();
     let printed = match args.output {
         Output::Human => checks.iter().try_for_each(|check| print(&mut out, check)),
@@ -183,39 +183,30 @@ fn swap() -> Check {
     }
 }
 
-/// How many sandboxes the address space has room for: each reserves all that 32 bits can name.
+/// How many slots the address space has room for.
 fn address_space() -> Check {
     let name = "address space";
-    let Some(bits) = address_bits() else {
+    let space = AddressSpace::probe();
+    let Some(bits) = space.bits() else {
         return Check::ok(name, "not known");
     };
-    let room = 1u64 << bits.saturating_sub(SANDBOX_BITS);
-    let limit = read("/proc/self/limits").and_then(|limits| {
-        let line = limits
-            .lines()
-            .find(|line| line.starts_with("Max address space"))?;
-        line.split_whitespace().nth(3)?.parse::<u64>().ok()
-    });
-    let found = format!("{bits} bits, room for {room} sandboxes of 4 GiB");
-    match limit.map(|bytes| bytes >> SANDBOX_BITS) {
-        Some(0..=3) => Check::new(name, State::Problem, found)
-            .advice("the limit on address space (ulimit -v) leaves no room for a sandbox; lift it"),
-        Some(room) => Check::new(name, State::Fallback, found).advice(format!(
-            "the limit on address space (ulimit -v) leaves room for {room}"
+    let found = match space.limit_bytes() {
+        None => format!("{bits} bits"),
+        Some(limit) => format!("{bits} bits, limited to {}", about(limit)),
+    };
+    let room = |bounds| space.slots(bounds).unwrap_or(usize::MAX);
+    match (room(Bounds::Guarded), room(Bounds::Checked)) {
+        (0, 0) => Check::new(name, State::Problem, found)
+            .advice("there is no room for a sandbox; lift the limit on address space (ulimit -v)"),
+        (0, checked) => Check::new(name, State::Fallback, found).advice(format!(
+            "room for {checked} slots, which check every access to memory and are slower"
         )),
-        None if room < 64 => {
-            Check::new(name, State::Fallback, found).advice("large numbers of slots do not fit")
-        }
-        None => Check::ok(name, found),
+        (guarded, checked) if guarded < MANY_SLOTS => Check::new(name, State::Fallback, found)
+            .advice(format!(
+                "room for {guarded} slots, or {checked} that check every access to memory"
+            )),
+        (guarded, _) => Check::ok(name, format!("{found}, room for {guarded} slots")),
     }
-}
-
-/// Bits of an address that a process can use: the stack is close to the end.
-fn address_bits() -> Option<u32> {
-    let maps = read("/proc/self/maps")?;
-    let stack = maps.lines().find(|line| line.ends_with("[stack]"))?;
-    let (_, end) = stack.split_whitespace().next()?.split_once('-')?;
-    Some(u64::BITS - u64::from_str_radix(end, 16).ok()?.leading_zeros())
 }
 
 /// The cache directory: where, how full, whether it can be written.
@@ -249,19 +240,10 @@ fn size_of_folder(folder: &Path) -> u64 {
 }
 
 /// The guest, how calls start, and whether one works.
-fn sandbox(self_test: bool) -> Vec<Check> {
-    let host = Host::builder()
-        .slots(1)
-        .on_progress(|_| super::submit::tell_preparing())
-        .build();
-    let host = match host {
+fn sandbox(args: &Doctor) -> Vec<Check> {
+    let host = match host(args) {
         Ok(host) => host,
-        Err(error) => {
-            let found = chain(&error);
-            return vec![Check::new("guest", State::Problem, found).advice(
-                "build the guest with `make guest`, or set PPWASM_GUEST_DIR to its folder",
-            )];
-        }
+        Err(check) => return vec![check],
     };
     let [memory_files, changed_pages] = kernel(&host);
     let mut checks = vec![
@@ -271,10 +253,40 @@ fn sandbox(self_test: bool) -> Vec<Check> {
         start_path(&host),
         call(&host),
     ];
-    if self_test {
+    if args.self_test {
         checks.push(known_programs(&host));
     }
     checks
+}
+
+/// A host of what a worker has got, where there is no compiler or a worker was named; else of the guest folder.
+fn host(args: &Doctor) -> std::result::Result<Host, Check> {
+    let problem = |found: String, advice| Check::new("guest", State::Problem, found).advice(advice);
+    if args.state.is_some() || !cfg!(feature = "coordinator") {
+        let host = super::worker::provisioned_host(args.state.as_deref(), args.cpu_profile);
+        return host.map_err(|failure| {
+            let found = match failure {
+                Failure::Machine(error) | Failure::Usage(error) => format!("{error:#}"),
+                _ => "none".to_owned(),
+            };
+            problem(found, "start the worker once, with `ppwasm worker start`: it gets the sandbox from its coordinator")
+        });
+    }
+    let mut builder = Host::builder().slots(1);
+    if let Some(target) = args.cpu_profile {
+        builder = builder
+            .cpu_profile(target.profile())
+            .bounds(target.bounds());
+    }
+    let built = builder
+        .on_progress(|_| super::submit::tell_preparing())
+        .build();
+    built.map_err(|error| {
+        problem(
+            chain(&error),
+            "build the guest with `make guest`, or set PPWASM_GUEST_DIR to its folder",
+        )
+    })
 }
 
 fn known_programs(host: &Host) -> Check {
@@ -312,8 +324,9 @@ fn guest(host: &Host) -> Check {
     Check::ok(
         "guest",
         format!(
-            "Python {}, {folder}, digest {digest}",
-            host.python_version()
+            "Python {}, {folder}, for {}, digest {digest}",
+            host.python_version(),
+            host.target().name()
         ),
     )
 }

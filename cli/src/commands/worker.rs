@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_certs::JoinToken;
-use ppwasm_host::Host;
+use ppwasm_host::{Host, Target};
 use ppwasm_link::DialError;
 use ppwasm_proto::fabric::Incarnation;
 use ppwasm_session::link::CoordinatorDialer;
 use ppwasm_worker::agent::{Config, ExitReason};
 use ppwasm_worker::{
     Handle, Membership, MembershipError, ProvisionError, Provisioning, Wanted, Worker,
-    WorkerConfig, WorkerEnd, provision,
+    WorkerConfig, WorkerEnd, provision, provisioned,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -53,7 +53,7 @@ pub(crate) fn worker(args: &args::Worker) -> Result<ExitCode> {
 
 fn start(args: &args::WorkerStart) -> Result<ExitCode> {
     crate::log::start(&args.log)?;
-    let folder = folder(args)?;
+    let folder = state_folder(args.state.as_deref())?;
     let token = args.join.as_deref().map(token).transpose()?;
     let addresses = resolve(&args.coordinator)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -72,9 +72,10 @@ fn start(args: &args::WorkerStart) -> Result<ExitCode> {
     ended
 }
 
-fn folder(args: &args::WorkerStart) -> Result<PathBuf> {
-    if let Some(folder) = &args.state {
-        return Ok(folder.clone());
+/// Where a worker's key is kept.
+fn state_folder(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(folder) = given {
+        return Ok(folder.to_owned());
     }
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let state = of("XDG_STATE_HOME")
@@ -191,6 +192,12 @@ async fn serve(
             _ = drains.wait_for(|drains| *drains) => return Ok(ExitCode::Succeeded),
         };
         let slots = u32::try_from(host.slots()).unwrap_or(1);
+        if host.slots() < wanted_slots(args) {
+            visible::note(&format!(
+                "ppwasm: this machine's address space has room for {slots} of {} slots",
+                wanted_slots(args)
+            ));
+        }
         visible::note(&format!(
             "ppwasm: worker {} serves {} with {slots} slots",
             membership.name(),
@@ -234,10 +241,7 @@ async fn make_host(
     membership: &Membership,
     dialer: &CoordinatorDialer,
 ) -> Result<Host> {
-    let slots = args.slots.map_or_else(
-        || std::thread::available_parallelism().map_or(1, NonZero::get),
-        usize::from,
-    );
+    let slots = wanted_slots(args);
     if args.compile == args::Compile::Local {
         let building = tokio::task::spawn_blocking(move || {
             let builder = Host::builder().slots(slots);
@@ -257,7 +261,7 @@ async fn make_host(
         let wanted = Wanted {
             key,
             cache: &cache,
-            profile: None,
+            target: args.cpu_profile,
             slots,
         };
         let made = provision(dialer, wanted, tell_provisioning).await;
@@ -279,6 +283,35 @@ async fn make_host(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+fn wanted_slots(args: &args::WorkerStart) -> usize {
+    args.slots.map_or_else(
+        || std::thread::available_parallelism().map_or(1, NonZero::get),
+        usize::from,
+    )
+}
+
+/// A host of what the worker with this folder has got from its coordinator when it was started.
+pub(crate) fn provisioned_host(state: Option<&Path>, target: Option<Target>) -> Result<Host> {
+    let path = state_folder(state)?.join(CREDENTIALS_FILE);
+    let loaded = Membership::load(&path, SystemTime::now()).machine(path.display())?;
+    let membership = loaded.ok_or_else(|| {
+        Failure::Machine(anyhow::anyhow!(
+            "no worker has joined a coordinator with {}",
+            path.display()
+        ))
+    })?;
+    let wanted = Wanted {
+        key: membership
+            .artifact_key()
+            .ok_or(ProvisionError::NoKey)
+            .machine(path.display())?,
+        cache: &Host::default_cache(),
+        target,
+        slots: 1,
+    };
+    provisioned(&wanted).machine("could not use the worker's sandbox")
 }
 
 fn tell_provisioning(step: Provisioning) {

@@ -11,7 +11,9 @@ use ppwasm_proto::{Digest, JobId, Limits};
 use crate::exit_code::ExitCode;
 use crate::job::{Ended, Summary};
 
-pub(crate) use human::{Human, Style as HumanStyle, live_sink, show_loaded};
+#[cfg(feature = "coordinator")]
+pub(crate) use human::live_sink;
+pub(crate) use human::{Human, Style as HumanStyle, show_loaded};
 pub(crate) use json::{Json, ending_json, output as output_json, write as write_json};
 pub(crate) use words::{NotLoaded, fault, load_error};
 

@@ -212,12 +212,30 @@ impl Cluster {
 
     /// Starts a worker that is enrolled, which comes to `address`.
     pub(crate) fn worker_at(&self, name: &str, slots: u32, address: SocketAddr) -> Process {
+        let slots = slots.to_string();
+        self.worker_with(program(), name, &["--slots", &slots], address)
+    }
+
+    /// Starts a worker that is enrolled: some other build of the program, or what runs it.
+    pub(crate) fn worker_by(&self, program: Command, name: &str, flags: &[&str]) -> Process {
+        let flags = [&["--slots", "1"], flags].concat();
+        self.worker_with(program, name, &flags, self.address)
+    }
+
+    fn worker_with(
+        &self,
+        mut program: Command,
+        name: &str,
+        flags: &[&str],
+        address: SocketAddr,
+    ) -> Process {
         let state = self.worker_state(name);
-        let mut command = program();
-        command
-            .args(["worker", "start", "--slots", &slots.to_string()])
-            .args(["--state", state.to_str().unwrap(), &address.to_string()]);
-        Process::start(command, self.folder.path().join(format!("{name}.log")))
+        program.args(["worker", "start"]).args(flags).args([
+            "--state",
+            state.to_str().unwrap(),
+            &address.to_string(),
+        ]);
+        Process::start(program, self.folder.path().join(format!("{name}.log")))
     }
 
     pub(crate) fn worker(&self, name: &str, slots: u32) -> Process {

@@ -9,6 +9,7 @@
     reason = "tests fail by panicking and are read where they stand"
 )]
 
+mod architectures;
 mod cluster;
 mod demo;
 mod hostile;

@@ -49,6 +49,42 @@ fn programs_with_known_results_come_to_them() {
     assert_eq!(found.unwrap()["state"], "ok", "{found:?}");
 }
 
+/// With a limit on its addresses a process has no room for sandboxes of 4 GiB.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_address_space_gets_sandboxes_that_reserve_little() {
+    let folder = Folder::job("def f(x): return [x, len(bytearray(200 << 20))]");
+    let limited = |gib: u64, args: &[&str]| {
+        let mut command = std::process::Command::new("prlimit");
+        command
+            .arg(format!("--as={}", gib << 30))
+            .arg(env!("CARGO_BIN_EXE_ppwasm"))
+            .args(args)
+            .current_dir(folder.path());
+        finish(command, b"")
+    };
+    let range = ["submit", "job.py:f", "--range", "1-8", "--local"];
+    let run = limited(3, &[&range[..], &["--slots", "2"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stdout, folder.ppwasm(&range).stdout);
+    let run = limited(3, &["doctor", "--self-test"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    for text in [
+        "limited to 3072 MiB",
+        "room for 2 slots",
+        "-checked, digest",
+    ] {
+        assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
+    }
+    let run = limited(1, &["doctor"]);
+    assert_eq!(run.code, 5, "{}", run.stdout);
+    assert!(
+        run.stdout.contains("PROBLEM: 47 bits, limited to 1024 MiB"),
+        "{}",
+        run.stdout
+    );
+}
+
 #[test]
 fn without_a_guest_it_says_where_it_looked() {
     let folder = Folder::job("def f(): pass");

@@ -15,7 +15,7 @@ use ppwasm_host::{GuestFolder, Host, Image, Part, Task};
 use ppwasm_link::Peer;
 use ppwasm_link::memory::MemoryHub;
 use ppwasm_proto::{Call, FunctionBundle, Outcome};
-use ppwasm_worker::{Provisioning, Wanted, provision};
+use ppwasm_worker::{ProvisionError, Provisioning, Wanted, provision};
 use tempfile::TempDir;
 
 fn program() -> ChildProgram {
@@ -80,7 +80,7 @@ async fn provisioned(cache: &Path) -> (Host, Vec<Part>) {
     let wanted = Wanted {
         key: coordinator.artifacts.public_key(),
         cache,
-        profile: None,
+        target: None,
         slots: 1,
     };
     let mut fetched = Vec::new();
@@ -128,6 +128,53 @@ async fn a_worker_gets_its_guest_once_and_runs_images_of_a_child() {
 
     let (_, fetched) = provisioned(cache.path()).await;
     assert_eq!(fetched, []);
+}
+
+#[tokio::test]
+async fn what_a_worker_has_got_is_used_again_without_asking_and_checked_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = COORDINATOR.artifacts.public_key();
+    let kept = |key| {
+        let wanted = Wanted {
+            key,
+            cache: cache.path(),
+            target: None,
+            slots: 1,
+        };
+        ppwasm_worker::provisioned(&wanted).map(|host| host.guest_digest())
+    };
+    let is_nothing = |kept| matches!(kept, Err(ProvisionError::NothingKept { .. }));
+    assert!(is_nothing(kept(key)));
+    let (host, _) = provisioned(cache.path()).await;
+    assert_eq!(kept(key).unwrap(), host.guest_digest());
+    drop(host);
+    // Another coordinator's worker has nothing here.
+    let other = PrivateKey::generate().unwrap();
+    assert!(is_nothing(kept(other.public())));
+
+    let folder = fs::read_dir(cache.path().join("manifests")).unwrap();
+    let path = folder.map(|entry| entry.unwrap().path()).next().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for change in [0, 70, whole.len() - 1] {
+        let mut changed = whole.clone();
+        changed[change] ^= 1;
+        fs::write(&path, changed).unwrap();
+        assert!(matches!(kept(key), Err(ProvisionError::Signature)));
+    }
+    for len in [0, 63, 64, whole.len() - 1] {
+        fs::write(&path, &whole[..len]).unwrap();
+        assert!(matches!(kept(key), Err(ProvisionError::Signature)));
+    }
+    fs::write(&path, &whole).unwrap();
+    // A part that is damaged is one that is not there.
+    for entry in fs::read_dir(cache.path().join("parts")).unwrap() {
+        let path = entry.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(is_nothing(kept(key)));
+        fs::write(&path, &whole).unwrap();
+    }
+    assert!(kept(key).is_ok());
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Kept {
             return Ok(());
         }
         targets.push(target);
-        let line = |target: &Target| format!("{} {}\n", target.triple(), target.profile());
+        let line = |target: &Target| format!("{} {}\n", target.triple(), target.name());
         let lines: String = targets.iter().map(line).collect();
         self.write_file(TARGETS_FILE, lines.as_bytes())
     }

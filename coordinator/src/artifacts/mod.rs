@@ -208,8 +208,7 @@ impl Artifacts {
     pub async fn prepare(self: Arc<Self>) {
         for target in self.kept.targets() {
             // Who asks hears why it fails.
-            let profile = target.profile().name();
-            let _ = self.for_worker(&target.triple(), profile).await;
+            let _ = self.for_worker(&target.triple(), &target.name()).await;
         }
     }
 
@@ -231,7 +230,7 @@ impl Artifacts {
         let manifest = &built.manifest;
         let is_right = manifest.guest == self.guest()
             && manifest.target.as_str() == target.triple()
-            && manifest.cpu_profile.as_str() == target.profile().name()
+            && manifest.cpu_profile.as_str() == target.name()
             && manifest.engine == ppwasm_host::engine_digest(target);
         if !is_right {
             return Err(ArtifactsError::Mixed);

@@ -301,7 +301,7 @@ impl ArtifactBuilder for ChildArtifacts {
         let work = Work::Compile {
             guest: self.guest.path().to_owned(),
             triple: target.triple(),
-            profile: target.profile().to_string(),
+            profile: target.name(),
         };
         let answer = (self.program).work(&work, &base.to_bytes(), COMPILED_BYTES_MAX)?;
         let Answer::Compiled {

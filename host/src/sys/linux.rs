@@ -427,6 +427,26 @@ impl CpuClock {
     }
 }
 
+/// Bits of an address that this process can use: its stack is close to the end of them.
+pub(crate) fn address_bits() -> Option<u32> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let stack = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (_, end) = stack.split_whitespace().next()?.split_once('-')?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    Some(u64::BITS - end.saturating_sub(1).leading_zeros())
+}
+
+/// The limit on this process's addresses (`ulimit -v`), if there is one.
+pub(crate) fn address_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the pointer is to a whole `rlimit`.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// Bytes left on this thread's stack below the caller, when the system can say.
 pub(crate) fn thread_stack_room() -> Option<usize> {
     let here = 0usize;

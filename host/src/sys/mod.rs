@@ -8,8 +8,8 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
-    thread_stack_room,
+    CpuClock, ImageMapping, Overlay, address_bits, address_limit, pagemap_scan_available,
+    thread_cpu_time, thread_page_faults, thread_stack_room,
 };
 
 /// Stopping guest code from outside.
@@ -38,8 +38,8 @@ pub(crate) mod interrupt;
 mod portable;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use portable::{
-    CpuClock, ImageMapping, Overlay, pagemap_scan_available, thread_cpu_time, thread_page_faults,
-    thread_stack_room,
+    CpuClock, ImageMapping, Overlay, address_bits, address_limit, pagemap_scan_available,
+    thread_cpu_time, thread_page_faults, thread_stack_room,
 };
 
 /// Size of the pages in which images are stored and compared, in bytes.

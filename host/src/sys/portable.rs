@@ -82,3 +82,13 @@ pub(crate) fn thread_cpu_time() -> Duration {
 pub(crate) fn thread_stack_room() -> Option<usize> {
     None
 }
+
+/// Not known here.
+pub(crate) fn address_bits() -> Option<u32> {
+    None
+}
+
+/// Not known here.
+pub(crate) fn address_limit() -> Option<u64> {
+    None
+}

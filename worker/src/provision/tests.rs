@@ -28,7 +28,7 @@ fn manifest() -> ArtifactManifest {
         format: MANIFEST_FORMAT,
         guest: Digest::of(b"guest"),
         target: Text::truncated(&here().triple()),
-        cpu_profile: Text::truncated(here().profile().name()),
+        cpu_profile: Text::truncated(&here().name()),
         engine: engine_digest(here()),
         engine_version: Text::truncated("wasmtime 1.2.3"),
         artifact,
@@ -105,7 +105,7 @@ async fn refused_with(
     let wanted = Wanted {
         key,
         cache: cache.path(),
-        profile: None,
+        target: None,
         slots: 1,
     };
     let provisioned =
@@ -177,13 +177,13 @@ async fn an_artifact_for_another_target_or_version_is_refused() {
         matches!(error, ProvisionError::OtherTarget { .. }),
         "{error}"
     );
-    for profile in CpuProfile::ALL {
-        if profile == here().profile() {
+    for target in Target::all(System::HERE) {
+        if target == here() {
             continue;
         }
         let foreign = ArtifactManifest {
-            target: Text::truncated(&Target::here(profile).triple()),
-            cpu_profile: Text::truncated(profile.name()),
+            target: Text::truncated(&target.triple()),
+            cpu_profile: Text::truncated(&target.name()),
             ..manifest()
         };
         let error = refused(vec![welcome(), ready(&foreign, &key).into()], &key).await;
@@ -281,14 +281,12 @@ async fn what_the_coordinator_says_instead_is_told() {
 #[tokio::test]
 async fn a_profile_that_this_cpu_has_not_is_refused_before_anybody_is_asked() {
     let key = PrivateKey::generate().unwrap();
-    let foreign = CpuProfile::ALL
-        .into_iter()
-        .find(|profile| !profile.runs_here());
+    let foreign = Target::all(System::HERE).find(|target| !target.runs_here());
     let hub = MemoryHub::new();
     let wanted = Wanted {
         key: key.public(),
         cache: Path::new("/nowhere"),
-        profile: foreign,
+        target: foreign,
         slots: 1,
     };
     let dialer = hub.dialer(Peer::Worker("one".parse().unwrap()));
