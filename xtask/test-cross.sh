@@ -67,10 +67,11 @@ cargo build --workspace --locked --quiet --bin ppwasm --example corpus --example
 say "building for aarch64 and riscv64"
 xtask/cross.sh all build --locked --quiet --profile board --no-default-features \
     -p ppwasm --features ppwasm/pulley --bin ppwasm -p ppwasm-host --features ppwasm-host/pulley --example corpus
-for target in "$aarch64" "$riscv64"; do
-    program=target/cross/build/$target/board/ppwasm
-    ! grep -qa cranelift-codegen "$program" || fail "there is a compiler in $program"
-    printf '%s: %d KiB\n' "$program" $(($(stat -c %s "$program") / 1024))
+for kind in aarch64 riscv64; do
+    uses=$(xtask/cross.sh "$kind" tree --locked -e normal --prefix none -p ppwasm --no-default-features --features pulley)
+    ! grep -E '^(cranelift-codegen|ppwasm-coordinator) ' <<<"$uses" || fail "the worker for $kind holds more than it needs"
+    size=$(stat -c %s "target/cross/build/${!kind}/board/ppwasm")
+    printf 'the worker for %s: %d KiB\n' "$kind" $((size / 1024))
 done
 say "compiling the guest for ${profiles[*]}"
 "$programs/compile" "$parts" "${profiles[@]}"

@@ -357,7 +357,7 @@ impl Writer {
         let mut part = || self.expression(depth + 1);
         let (x, y, z) = (part(), part(), part());
         let name = self.rng.pick(&VARIABLES);
-        match self.rng.below(42) {
+        match self.rng.below(41) {
             0 => format!("({x} + {y})"),
             1 => format!("({x} - {y})"),
             2 => format!("short({x} * {y})").replace(
@@ -399,7 +399,7 @@ impl Writer {
                 2 + self.rng.below(99_999)
             ),
             23 => format!("collections.Counter(repr({x})[:30]).most_common(2)"),
-            28..39 => self.numeric(&x, &y, &z),
+            27..39 => self.numeric(&x, &y, &z),
             24 if self.classes > 0 => format!("C{}({x})", self.rng.below(self.classes)),
             25 if self.classes > 0 => {
                 format!("C{}({x}).method({y}, d={z})", self.rng.below(self.classes))

@@ -218,6 +218,25 @@ async fn workers(cluster: &Cluster, client: &Client) -> Vec<Process> {
     running
 }
 
+/// What `ppwasm doctor --self-test` says of the sandbox that an emulated worker has got: the first thing to do on a board.
+async fn self_test(cluster: &Cluster, kind: &Kind) {
+    let mut doctor = kind.program();
+    doctor
+        .args(["doctor", "--self-test", "--state"])
+        .arg(cluster.worker_state(kind.name));
+    let output = tokio::task::spawn_blocking(move || doctor.output().unwrap());
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}: {said}", kind.name);
+    let passed = said.lines().find(|line| line.starts_with("self-test"));
+    let passed = passed.unwrap_or_else(|| panic!("{}: {said}", kind.name));
+    assert!(
+        passed.contains("programs came to what is known"),
+        "{passed}"
+    );
+    println!("{}: {passed}", kind.name);
+}
+
 /// The examples that are run: each is known by its answer.
 const EXAMPLES: [&str; 3] = ["numbers", "primes", "mandelbrot"];
 
@@ -305,6 +324,10 @@ async fn every_architecture_gives_the_same_results() {
             kind.name,
             started.elapsed().as_secs()
         );
+    }
+
+    for kind in KINDS.iter().filter(|kind| kind.emulated.is_some()) {
+        self_test(&cluster, kind).await;
     }
 
     // All at once: each worker does some, and all results are right.

@@ -206,7 +206,8 @@ impl Cluster {
         credentials.save(&state.join("worker.credentials")).unwrap();
     }
 
-    fn worker_state(&self, name: &str) -> PathBuf {
+    /// Where a worker keeps its credentials.
+    pub(crate) fn worker_state(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
