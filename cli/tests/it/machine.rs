@@ -69,17 +69,13 @@ fn a_small_address_space_gets_sandboxes_that_reserve_little() {
     assert_eq!(run.stdout, folder.ppwasm(&range).stdout);
     let run = limited(3, &["doctor", "--self-test"]);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    for text in [
-        "limited to 3072 MiB",
-        "room for 2 slots",
-        "-checked, digest",
-    ] {
+    for text in ["limited to 3 GiB", "room for 2 slots", "-checked, digest"] {
         assert!(run.stdout.contains(text), "{text}: {}", run.stdout);
     }
     let run = limited(1, &["doctor"]);
     assert_eq!(run.code, 5, "{}", run.stdout);
     assert!(
-        run.stdout.contains("PROBLEM: 47 bits, limited to 1024 MiB"),
+        run.stdout.contains("PROBLEM: 47 bits, limited to 1 GiB"),
         "{}",
         run.stdout
     );
