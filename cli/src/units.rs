@@ -20,6 +20,10 @@ pub(crate) struct Range {
     step: u64,
 }
 
+/// A share in percent: `25` or `25%`, from 1 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(pub u8);
+
 /// A moment, in milliseconds since 1970: `1764581400000` or `2025-12-01T09:30:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(pub u64);
@@ -34,6 +38,7 @@ const NOT_A_TIME: NotOne = NotOne("write a duration like 500ms, 30s, 5m or 1h30m
 const NOT_A_RANGE: NotOne = NotOne("write a range like 1-1000 or, with a step, 0-95:5");
 const EMPTY_RANGE: NotOne = NotOne("the range is empty: its first number is larger than its last");
 const NO_STEP: NotOne = NotOne("the step has to be 1 or more");
+const NOT_A_PERCENTAGE: NotOne = NotOne("write a whole percentage from 1 to 100, like 25 or 25%");
 const NOT_A_MOMENT: NotOne =
     NotOne("write milliseconds since 1970 or a UTC time like 2026-12-01T09:30:00Z");
 
@@ -44,6 +49,19 @@ impl fmt::Display for NotOne {
 }
 
 impl std::error::Error for NotOne {}
+
+impl FromStr for Percent {
+    type Err = NotOne;
+
+    fn from_str(text: &str) -> Result<Self, NotOne> {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        match number.parse() {
+            Ok(percent @ 1..=100) if is_number => Ok(Self(percent)),
+            _ => Err(NOT_A_PERCENTAGE),
+        }
+    }
+}
 
 impl FromStr for Size {
     type Err = NotOne;
@@ -236,6 +254,27 @@ fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentages() {
+        let cases = [
+            ("1", Some(1)),
+            ("25%", Some(25)),
+            ("100", Some(100)),
+            ("0", None),
+            ("101", None),
+            ("", None),
+            ("%", None),
+            ("+5", None),
+            ("-5", None),
+            ("2.5", None),
+            ("1e1", None),
+            ("999", None),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(text.parse().ok(), wanted.map(Percent), "{text}");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use ppwasm_link::Dialer;
 use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::wire::{
-    CancelJob, CertificateIssued, DrainWorker, ExplainTask, ForgetJob, Functions, JobSummary, Jobs,
-    ListFunctions, ListJobs, ListWorkers, MintToken, PAGE_MAX, Ranged, RenewCertificate, RetryJob,
-    RevokeIdentity, SLOTS_MAX, SetWorkerSlots, ShowJob, ShowTask, TaskExplained, TimeSource,
-    TokenMinted, WatchOrder, Welcome, Workers,
+    CancelJob, CertificateIssued, DrainWorker, ExplainTask, ForgetJob, Functions, JobSummary,
+    JobVerification, Jobs, ListFunctions, ListJobs, ListWorkers, MintToken, PAGE_MAX, Ranged,
+    RenewCertificate, RetryJob, RevokeIdentity, SLOTS_MAX, SetWorkerSlots, ShowJob, ShowTask,
+    TaskExplained, TimeSource, TokenMinted, WatchOrder, Welcome, Workers,
 };
 use ppwasm_proto::{Digest, JobId, Limits, Outcome, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -45,6 +45,8 @@ pub struct JobDetails {
     pub time: Option<TimeSource>,
     /// The identity that random bytes of its tasks follow from.
     pub stream: JobId,
+    /// What was verified of it; absent when that was not asked for.
+    pub verification: Option<JobVerification>,
 }
 
 /// One task.
@@ -181,6 +183,7 @@ impl Client {
             load_failure: self.handle.outcome(shown.load_failure).await?,
             time: shown.time,
             stream: shown.stream.unwrap_or(job),
+            verification: shown.verification,
         })
     }
 

@@ -35,6 +35,7 @@ impl JobRequest {
                 stop_at_failure: None,
                 keep_for_s: None,
                 stream: None,
+                verify_percent: None,
             },
             blobs: vec![bundle],
         }
@@ -115,6 +116,15 @@ impl JobRequest {
     #[must_use]
     pub const fn stream(mut self, stream: JobId) -> Self {
         self.open.stream = Some(stream);
+        self
+    }
+
+    /// Share of its tasks, in percent, whose outcome counts only when another worker, of another architecture if there is
+    /// one, gave the same bytes; what is out of range counts as the nearest number in it. A coordinator of a minor version
+    /// before [`MINOR_WITH_VERIFICATION`](ppwasm_proto::wire::MINOR_WITH_VERIFICATION) does not look at it.
+    #[must_use]
+    pub const fn verify_percent(mut self, percent: u64) -> Self {
+        self.open.verify_percent = Some(Ranged::clamped(percent));
         self
     }
 

@@ -2,7 +2,8 @@
 
 use ppwasm_proto::fabric::{OutcomeKind, WorkerId};
 use ppwasm_proto::wire::{
-    JobProgress, JobState, Payload, RecordedResult, TaskCounts, Usage, WireError, decode_outcome,
+    JobProgress, JobState, Payload, RecordedResult, TaskCounts, Usage, Verification, WireError,
+    decode_outcome,
 };
 use ppwasm_proto::{Attempt, Digest, JobId, Outcome, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +31,8 @@ pub struct TaskResult {
     pub usage: Usage,
     /// Who ran it.
     pub worker: Option<WorkerId>,
+    /// What came of running it again elsewhere; absent when that was not asked for.
+    pub verification: Option<Verification>,
 }
 
 /// What loading a job's function wrote.
@@ -236,6 +239,7 @@ impl Handle {
             stderr: self.bytes(result.stderr).await?,
             usage: result.usage,
             worker: result.worker,
+            verification: result.verification,
         })
     }
 

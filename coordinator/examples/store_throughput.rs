@@ -212,6 +212,7 @@ fn submit(store: &SqliteStore, tasks: u64) -> Result<()> {
         limits: Limits::default(),
         attempts_max: 5,
         is_deterministic: true,
+        verify_percent: 0,
         body: Digest::of(b""),
     };
     let (job, details, body_of) = (job(), Vec::new(), body);
@@ -246,6 +247,7 @@ fn outcomes(first: u64, count: u64) -> Batch {
             attempt: Attempt(1),
             lease: LeaseId(task),
             worker: "bench-worker".parse().expect("a name"),
+            verification: None,
         },
         result: Box::new(TaskResult {
             outcome: body(task),

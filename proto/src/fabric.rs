@@ -18,6 +18,8 @@ const LEASE_NUMBER_BITS: u32 = 43;
 const ATTEMPT_NUMBER_BITS: u32 = 12;
 /// Separates tokens of leases from every other use of the same key.
 const TOKEN_CONTEXT: &[u8] = b"ppwasm 2026-11-24 lease token";
+/// Separates samples of tasks from every other use of the same key.
+const SAMPLE_CONTEXT: &[u8] = b"ppwasm 2026-11-28 sample of tasks";
 
 /// A life of the coordinator: one more at each start, durable before anything else happens in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,6 +173,19 @@ impl LeaseKey {
         let mut token = [0; 16];
         token.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         LeaseToken(token)
+    }
+}
+
+impl LeaseKey {
+    /// A number that follows from a task and that nobody knows who has not the key: which tasks of a job are in a sample.
+    pub fn sample(&self, identity: TaskIdentity) -> u64 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(SAMPLE_CONTEXT);
+        hasher.update(identity.job.as_bytes());
+        hasher.update(&identity.task.0.to_le_bytes());
+        let mut number = [0; 8];
+        number.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(number)
     }
 }
 

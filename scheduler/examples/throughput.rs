@@ -64,6 +64,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
             slots: SLOTS,
             credit: 1024,
             label: "".into(),
+            target: "".into(),
             is_draining: false,
             held: Vec::new(),
             images: vec![function],
@@ -82,6 +83,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
         limits: Limits::default(),
         attempts_max: 5,
         is_deterministic: true,
+        verify_percent: 0,
         body: Digest::of(b"body"),
     };
     let request = RequestId(0);
@@ -138,6 +140,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
                     outcome: OutcomeKind::Succeeded,
                     run_time: RUN_TIME,
                     outcome_bytes: 10,
+                    digest: Digest::from_bytes([0; 32]),
                 });
                 running.push_back((session, ended.collect()));
             }

@@ -19,6 +19,8 @@ const JOBS_SKIPPED_MAX: usize = 32;
 const CANDIDATES_MAX: usize = 16;
 /// Tasks of a job that one step tries to place before it goes on to those that were never granted.
 const RETURNED_TRIED_MAX: usize = 4;
+/// The same of a job that is verified: each may wait for other workers.
+const VERIFIED_TRIED_MAX: usize = 64;
 /// Tasks that wait for a worker of their own that one step looks at.
 const ALONE_TRIED_MAX: usize = 64;
 /// Tasks, at the least and at the most, whose grant one `TasksReleased` covers.
@@ -34,6 +36,7 @@ type Grants = BTreeMap<(WorkerKey, JobKey), Vec<Lease>>;
 impl Scheduler {
     /// Grants what can be granted.
     pub(crate) fn assign(&mut self, out: &mut Outbox) {
+        self.settle_unconfirmed(out);
         let mut grants = Grants::new();
         if !self.alone.is_empty() || !self.fleet.reserved.is_empty() {
             self.assign_alone(&mut grants, out);
@@ -70,16 +73,29 @@ impl Scheduler {
     fn place_next(&mut self, job_key: JobKey, last: Option<WorkerKey>) -> Option<(u64, WorkerKey)> {
         let job = self.jobs.get(&job_key)?;
         let mut withheld = None;
-        for task in job.ready.iter().take(RETURNED_TRIED_MAX) {
+        let is_verified = job.spec.verify_percent > 0;
+        let tried_max = if is_verified {
+            VERIFIED_TRIED_MAX
+        } else {
+            RETURNED_TRIED_MAX
+        };
+        for task in job.ready.iter().take(tried_max) {
             let touched = job.touched.get(task);
-            let avoid = touched.map_or(&[][..], |touched| &touched.failed_at);
-            match self.choose(job, avoid, last) {
+            let choice = match touched {
+                Some(touched) if !touched.testimonies.is_empty() => {
+                    self.choose_witness(job, touched, last)
+                }
+                Some(touched) => self.choose(job, &touched.failed_at, last),
+                None => self.choose(job, &[], last),
+            };
+            match choice {
                 Choice::Worker(worker) => return Some((*task, worker)),
                 Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
             }
         }
-        if job.next_fresh < job.count {
+        let is_held_up = is_verified && self.unconfirmed.len() >= self.config.unconfirmed_max;
+        if job.next_fresh < job.count && !is_held_up {
             match self.choose(job, &[], last) {
                 Choice::Worker(worker) => return Some((job.next_fresh, worker)),
                 Choice::Withheld(others) => withheld = Some(others),
@@ -99,7 +115,6 @@ impl Scheduler {
 
     /// Where a task of the job would end first.
     fn choose(&self, job: &Job, avoid: &[WorkerKey], last: Option<WorkerKey>) -> Choice {
-        let run_time = job.run_time.or(self.config.run_time_guess);
         let function = self.functions.get(&job.spec.function);
         let holders = function.map(|function| &function.holders);
         let least_loaded = self.fleet.free.iter().take(CANDIDATES_MAX);
@@ -110,8 +125,39 @@ impl Scheduler {
             0
         };
         let with_image = holders.into_iter().flatten().take(more).copied();
+        let keys = last.into_iter().chain(least_loaded).chain(with_image);
+        match self.best(job, keys, avoid, last) {
+            None => Choice::Nobody,
+            Some((key, total)) => match self.others_are_faster(job, key, total) {
+                Some(others) => Choice::Withheld(others),
+                None => Choice::Worker(key),
+            },
+        }
+    }
+
+    /// Where a task that others have answered for would end first. Nobody is kept from it for being slow: there may be
+    /// no faster one of its kind.
+    fn choose_witness(&self, job: &Job, touched: &Touched, last: Option<WorkerKey>) -> Choice {
+        let keys = self.witnesses_for(touched).into_iter();
+        match self.best(job, keys, &[], last) {
+            Some((key, _)) => Choice::Worker(key),
+            None => Choice::Nobody,
+        }
+    }
+
+    /// The one of these workers where a task of the job would end first, and when.
+    fn best(
+        &self,
+        job: &Job,
+        keys: impl Iterator<Item = WorkerKey>,
+        avoid: &[WorkerKey],
+        last: Option<WorkerKey>,
+    ) -> Option<(WorkerKey, Micros)> {
+        let run_time = job.run_time.or(self.config.run_time_guess);
+        let function = self.functions.get(&job.spec.function);
+        let holders = function.map(|function| &function.holders);
         let mut best: Option<((Micros, WorkerKey), Micros)> = None;
-        for key in last.into_iter().chain(least_loaded).chain(with_image) {
+        for key in keys {
             let Some(worker) = self.fleet.workers.get(&key) else {
                 continue;
             };
@@ -141,13 +187,7 @@ impl Scheduler {
                 best = Some((order, total));
             }
         }
-        match best {
-            None => Choice::Nobody,
-            Some(((_, key), total)) => match self.others_are_faster(job, key, total) {
-                Some(others) => Choice::Withheld(others),
-                None => Choice::Worker(key),
-            },
-        }
+        best.map(|((_, key), total)| (key, total))
     }
 
     /// How long the rest of the fleet takes for everything, if this worker, at this cost, takes longer for one task.
@@ -344,13 +384,15 @@ impl Scheduler {
         if self.fleet.reserved.len() >= (self.fleet.usable.len() / 4).max(1) {
             return None;
         }
-        let failed_at = self.jobs.get(&job)?.touched.get(&task)?.failed_at.clone();
+        let touched = self.jobs.get(&job)?.touched.get(&task)?;
+        let failed_at = touched.failed_at.clone();
         let key = self
             .fleet
             .usable
             .iter()
             .filter_map(|(_, key)| Some((*key, self.fleet.workers.get(key)?)))
             .filter(|(_, worker)| worker.reserved.is_none() && worker.alone.is_none())
+            .filter(|(_, worker)| !touched.has_answered(&worker.id))
             .min_by_key(|(key, worker)| (failed_at.contains(key), worker.load(), *key))
             .map(|(key, _)| key)?;
         self.fleet.workers.get_mut(&key)?.reserved = Some((job, task));
@@ -509,9 +551,11 @@ impl Scheduler {
                 let elapsed = self.now.since(worker.leases.get(&lease)?.granted);
                 let normal = Micros(worker.scaled(run_time).0.saturating_mul(3) / 2);
                 let is_slow = elapsed > normal.max(self.config.second_attempts_min);
-                let other = idle
-                    .iter()
-                    .find(|other| **other != key && !touched.failed_at.contains(other))?;
+                let other = idle.iter().find(|other| {
+                    **other != key
+                        && !touched.failed_at.contains(other)
+                        && !self.has_answered(touched, **other)
+                })?;
                 is_slow.then_some((elapsed, *task, *other))
             })
             .max_by_key(|(elapsed, task, _)| (*elapsed, std::cmp::Reverse(*task)))

@@ -68,6 +68,14 @@ pub struct Config {
     /// Run time below which nobody is called slow. Default 1 s.
     pub second_attempts_min: Micros,
 
+    /// Outcomes that wait for another worker to confirm them, of all jobs, with which no new task of a job that is
+    /// verified is begun. Default 1,024: the driver holds their bodies in memory, and no worker stops for them.
+    pub unconfirmed_max: usize,
+    /// How long an outcome waits for another worker's at most. Default 30 min: less than blobs that nobody names are kept.
+    pub verify_wait: Micros,
+    /// Outcomes of a worker that two others contradicted, at which it is drained. Default 3.
+    pub contradicted_max: u32,
+
     /// Jobs that the coordinator keeps, those that have ended included. Default 100,000.
     pub jobs_max: usize,
     /// Jobs of one client that have not ended. Default 10,000.
@@ -109,6 +117,9 @@ impl Config {
             second_attempts_after_percent: 75,
             second_attempts_percent: 5,
             second_attempts_min: Micros::from_secs(1),
+            unconfirmed_max: 1024,
+            verify_wait: Micros::from_secs(30 * 60),
+            contradicted_max: 3,
             jobs_max: 100_000,
             client_jobs_max: 10_000,
             client_tasks_max: 4_000_000,

@@ -115,7 +115,8 @@ pub enum Event {
         /// Those that occupy a slot.
         running: Vec<LeaseId>,
     },
-    /// Attempts have ended with outcomes. Each is acknowledged once it is durable or of no use.
+    /// Attempts have ended with outcomes. Each is acknowledged once it is durable or of no use. The driver keeps the bodies
+    /// of those that [`Scheduler::is_withheld`](crate::Scheduler::is_withheld).
     LeasesEnded {
         /// The session.
         session: SessionId,
@@ -186,6 +187,8 @@ pub struct Hello {
     pub credit: u32,
     /// Target and CPU profile, for people.
     pub label: Box<str>,
+    /// Target triple: another one is another architecture or engine.
+    pub target: Box<str>,
     /// It will leave soon.
     pub is_draining: bool,
     /// Leases that it holds from before, and results that wait for their acknowledgement.
@@ -205,6 +208,8 @@ pub struct Ended {
     pub run_time: Micros,
     /// Size of the encoded outcome.
     pub outcome_bytes: u64,
+    /// Digest of outcome and output, for a job that is verified: equal ones are equal to the byte.
+    pub digest: Digest,
 }
 
 /// How a session ended.

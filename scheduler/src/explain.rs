@@ -63,6 +63,17 @@ pub enum Explanation {
         /// The attempts.
         attempts: Vec<LeasedTo>,
     },
+    /// It has an outcome, and another worker is to confirm it.
+    Unconfirmed {
+        /// Who has answered, on which target.
+        answers: Vec<(WorkerId, Box<str>)>,
+        /// Until then at the latest.
+        until: Timestamp,
+        /// Others that have it.
+        attempts: Vec<LeasedTo>,
+        /// The workers that it may go to.
+        witnesses: Vec<WorkerId>,
+    },
     /// It is its turn when it has a worker.
     Queued {
         /// Tasks of its job that go first.
@@ -147,6 +158,8 @@ pub struct WorkerView {
     pub run_time: Option<Micros>,
     /// Why it gets nothing now.
     pub obstacle: Option<Obstacle>,
+    /// Its outcomes that two others contradicted.
+    pub contradicted: u32,
 }
 
 /// How much there is of everything.
@@ -181,6 +194,8 @@ pub struct JobView {
     pub failed: u64,
     /// Those that workers have.
     pub leased: u64,
+    /// Those whose outcome waits for another worker's.
+    pub unconfirmed: u64,
     /// How the job ended.
     pub end: Option<JobEnd>,
     /// Average run time of its tasks.
@@ -209,6 +224,9 @@ impl Scheduler {
             return Explanation::JobEnded { how };
         }
         let touched = job.touched.get(&task);
+        if let Some(touched) = touched.filter(|touched| !touched.testimonies.is_empty()) {
+            return self.explain_unconfirmed(touched);
+        }
         let place = touched.map_or(Place::Ready, |touched| touched.place);
         match (place, touched) {
             (Place::Leased, Some(touched)) => self.explain_leased(touched),
@@ -224,7 +242,31 @@ impl Scheduler {
         }
     }
 
+    fn explain_unconfirmed(&self, touched: &Touched) -> Explanation {
+        let answers = touched.testimonies.iter();
+        let first = touched
+            .testimonies
+            .first()
+            .map_or(self.now, |one| one.since);
+        let witnesses = self.witnesses_for(touched).into_iter();
+        let names = witnesses.filter_map(|key| Some(self.fleet.workers.get(&key)?.id.clone()));
+        Explanation::Unconfirmed {
+            answers: answers
+                .map(|one| (one.worker.clone(), one.target.clone()))
+                .collect(),
+            until: first + self.config.verify_wait,
+            attempts: self.leased_to(touched),
+            witnesses: names.take(WORKERS_LISTED_MAX).collect(),
+        }
+    }
+
     fn explain_leased(&self, touched: &Touched) -> Explanation {
+        Explanation::Leased {
+            attempts: self.leased_to(touched),
+        }
+    }
+
+    fn leased_to(&self, touched: &Touched) -> Vec<LeasedTo> {
         let attempts = touched.leases.iter().filter_map(|(key, lease)| {
             let worker = self.fleet.workers.get(&key)?;
             let held = worker.leases.get(&lease)?;
@@ -236,9 +278,7 @@ impl Scheduler {
                 ahead: worker.leases.range(..lease).count() as u64,
             })
         });
-        Explanation::Leased {
-            attempts: attempts.collect(),
-        }
+        attempts.collect()
     }
 
     fn explain_withheld(&self) -> Explanation {
@@ -344,6 +384,7 @@ impl Scheduler {
             speed_percent: worker.speed * 100 / average,
             run_time: worker.run_time.known(),
             obstacle: self.obstacle(worker),
+            contradicted: worker.contradicted,
         };
         workers.take(limit).map(view).collect()
     }
@@ -397,13 +438,15 @@ impl Scheduler {
 
     /// How far a job is.
     pub fn job(&self, job: JobId) -> Option<JobView> {
-        let (_, job) = self.find_job(job)?;
+        let (key, job) = self.find_job(job)?;
+        let unconfirmed = self.unconfirmed.range((key, 0)..=(key, u64::MAX));
         let is_leased = |touched: &&Touched| touched.place == Place::Leased;
         Some(JobView {
             tasks: job.count,
             is_closed: job.is_closed,
             ended: job.ended.len(),
             failed: job.failed.len() as u64,
+            unconfirmed: unconfirmed.count() as u64,
             leased: job.touched.values().filter(is_leased).count() as u64,
             end: job.end,
             run_time: job.run_time.known(),

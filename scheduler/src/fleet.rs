@@ -28,6 +28,7 @@ const SPEED_STEP: u64 = SPEED_ONE / 16;
 pub(crate) struct Worker {
     pub id: WorkerId,
     pub label: Box<str>,
+    pub target: Box<str>,
     pub incarnation: Incarnation,
     pub session: Option<SessionId>,
     /// The largest session that it ever had.
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub failures_in_row: u32,
     /// Two for each task that it failed and another one ran, minus one for each that it ran.
     pub blame: u32,
+    /// Its outcomes that two others contradicted.
+    pub contradicted: u32,
     /// The task that it shall run alone, as soon as it is empty.
     pub reserved: Option<(JobKey, u64)>,
     /// The lease that it runs alone.
@@ -61,6 +64,8 @@ pub(crate) struct Worker {
     free: Option<FreeKey>,
     /// Speed and slots as the fleet counts them.
     counted: Option<(u64, u64)>,
+    /// The target under which the fleet has it as a witness.
+    witness_of: Option<Box<str>>,
 }
 
 /// What a worker holds.
@@ -114,6 +119,12 @@ pub(crate) struct Fleet {
     pub slots: u64,
     /// Tasks for which a worker is reserved.
     pub reserved: BTreeMap<(JobKey, u64), WorkerKey>,
+    /// Workers that can confirm outcomes, now or soon, by target.
+    pub witnesses: BTreeMap<Box<str>, BTreeSet<WorkerKey>>,
+    /// How many those are.
+    pub witness_count: usize,
+    /// They are others than when this was last looked at.
+    pub witnesses_changed: bool,
 }
 
 impl Worker {
@@ -121,6 +132,7 @@ impl Worker {
         Self {
             id,
             label: "".into(),
+            target: "".into(),
             incarnation: Incarnation(0),
             session: None,
             last_session: None,
@@ -138,12 +150,22 @@ impl Worker {
             blocked_until: Timestamp::ZERO,
             failures_in_row: 0,
             blame: 0,
+            contradicted: 0,
             reserved: None,
             alone: None,
             timer: None,
             free: None,
             counted: None,
+            witness_of: None,
         }
+    }
+
+    /// Whether it can be waited for to confirm what another one brought.
+    pub(crate) fn can_witness(&self) -> bool {
+        (self.session.is_some() || self.orphaned_until.is_some())
+            && self.drained.is_none()
+            && !self.is_draining
+            && self.usable_slots() > 0
     }
 
     /// How many leases may occupy it.
@@ -234,6 +256,7 @@ impl Fleet {
             worker.session = None;
         }
         self.unindex(key);
+        self.set_witness(key, None);
         if let Some(worker) = self.workers.remove(&key) {
             self.by_id.remove(&worker.id);
             if let Some(reserved) = worker.reserved {
@@ -248,6 +271,13 @@ impl Fleet {
 
     /// Brings what is derived from a worker up to date. To be called after anything about it has changed.
     pub(crate) fn refresh(&mut self, key: WorkerKey, now: Timestamp, config: &Config) {
+        let Some(worker) = self.workers.get(&key) else {
+            return;
+        };
+        let witness_of = worker.can_witness().then(|| worker.target.clone());
+        if witness_of != worker.witness_of {
+            self.set_witness(key, witness_of);
+        }
         let Some(worker) = self.workers.get(&key) else {
             return;
         };
@@ -278,6 +308,25 @@ impl Fleet {
             self.usable.insert((speed, key));
             self.weight += speed * slots;
             self.slots += slots;
+        }
+    }
+
+    fn set_witness(&mut self, key: WorkerKey, target: Option<Box<str>>) {
+        let Some(worker) = self.workers.get_mut(&key) else {
+            return;
+        };
+        self.witnesses_changed = true;
+        if let Some(was) = std::mem::replace(&mut worker.witness_of, target.clone())
+            && let Some(of_target) = self.witnesses.get_mut(&was)
+        {
+            self.witness_count -= usize::from(of_target.remove(&key));
+            if of_target.is_empty() {
+                self.witnesses.remove(&was);
+            }
+        }
+        if let Some(target) = target {
+            let is_new = self.witnesses.entry(target).or_default().insert(key);
+            self.witness_count += usize::from(is_new);
         }
     }
 

@@ -39,6 +39,7 @@ impl Scheduler {
             self.queue.tasks
         );
         self.check_clients()?;
+        self.check_unconfirmed()?;
         for (job, task) in &self.alone {
             let touched = self.jobs.get(job).and_then(|job| job.touched.get(task));
             let is_alone = touched.is_some_and(|touched| touched.place == Place::Alone);
@@ -154,6 +155,62 @@ impl Scheduler {
         hold!(
             is_queued == (job.counted_ready > 0),
             "is queued: {is_queued}"
+        );
+        Ok(())
+    }
+
+    fn check_unconfirmed(&self) -> Result<(), String> {
+        let mut found = 0;
+        for (key, job) in &self.jobs {
+            for (task, touched) in &job.touched {
+                let answers = &touched.testimonies;
+                hold!(
+                    self.unconfirmed.contains(&(*key, *task)) != answers.is_empty(),
+                    "task {task} of {}: {} testimonies",
+                    job.id,
+                    answers.len()
+                );
+                found += usize::from(!answers.is_empty());
+                for (place, one) in answers.iter().enumerate() {
+                    let equals = |other: &crate::job::Testimony| {
+                        other.worker == one.worker
+                            || other.digest == one.digest && other.outcome == one.outcome
+                    };
+                    hold!(
+                        !answers.iter().take(place).any(equals),
+                        "task {task} of {}: {} has answered and it is not over",
+                        job.id,
+                        one.worker
+                    );
+                    hold!(
+                        !self.is_disbelieved(&one.worker),
+                        "task {task} of {}: {} is believed",
+                        job.id,
+                        one.worker
+                    );
+                }
+            }
+        }
+        hold!(
+            found == self.unconfirmed.len(),
+            "{} unconfirmed for {found}",
+            self.unconfirmed.len()
+        );
+        let mut witnesses = 0;
+        for (key, worker) in &self.fleet.workers {
+            let of_target = self.fleet.witnesses.get(&worker.target);
+            let is_one = of_target.is_some_and(|keys| keys.contains(key));
+            hold!(
+                is_one == worker.can_witness(),
+                "{} is a witness: {is_one}",
+                worker.id
+            );
+            witnesses += usize::from(is_one);
+        }
+        hold!(
+            witnesses == self.fleet.witness_count,
+            "{} witnesses for {witnesses}",
+            self.fleet.witness_count
         );
         Ok(())
     }

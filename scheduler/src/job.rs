@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ppwasm_proto::fabric::LeaseId;
-use ppwasm_proto::{Attempt, JobId};
+use ppwasm_proto::fabric::{LeaseId, WorkerId};
+use ppwasm_proto::{Attempt, Digest, JobId};
 
 use crate::bits::EndedSet;
 use crate::fleet::WorkerKey;
@@ -61,6 +61,20 @@ pub(crate) struct Touched {
     pub losses: Vec<Loss>,
     /// Workers that failed it in this epoch, to be blamed if another one runs it.
     pub failed_at: Vec<WorkerKey>,
+    /// Outcomes that wait for another worker to confirm one of them.
+    pub testimonies: Vec<Testimony>,
+}
+
+/// An outcome that a worker brought for a task that is verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Testimony {
+    pub worker: WorkerId,
+    pub target: Box<str>,
+    pub lease: LeaseId,
+    pub attempt: Attempt,
+    pub outcome: OutcomeKind,
+    pub digest: Digest,
+    pub since: Timestamp,
 }
 
 impl Touched {
@@ -71,7 +85,12 @@ impl Touched {
             leases: TaskLeases::default(),
             losses: Vec::new(),
             failed_at: Vec::new(),
+            testimonies: Vec::new(),
         }
+    }
+
+    pub(crate) fn has_answered(&self, worker: &WorkerId) -> bool {
+        self.testimonies.iter().any(|one| one.worker == *worker)
     }
 
     pub(crate) fn suspicions(&self) -> u32 {

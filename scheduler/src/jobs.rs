@@ -359,6 +359,7 @@ impl Scheduler {
             if touched.place == Place::Alone {
                 self.alone.remove(&(key, task));
             }
+            self.unconfirmed.remove(&(key, task));
             for (worker, lease) in touched.leases.iter() {
                 self.revoke_lease(worker, lease);
                 cancels.entry(worker).or_default().push(lease);

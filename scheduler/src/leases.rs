@@ -1,15 +1,19 @@
 //! How leases end: with an outcome, given back, expired, or lost with their worker; and what that means for the task.
 
+use std::collections::BTreeSet;
+
 use ppwasm_proto::fabric::{GiveBackReason, LeaseId, SessionId};
+use ppwasm_proto::wire::Verdict;
 use ppwasm_proto::{Attempt, TaskId};
 
 use crate::command::{Command, Outbox};
 use crate::event::Ended;
 use crate::fleet::{HeldLease, LeaseState, WorkerKey};
-use crate::job::{self, Failed, Job, JobKey, Place};
+use crate::job::{self, Failed, Job, JobKey, Place, Touched};
 use crate::record::{DrainReason, OutcomeKind, Record, TaskEnd};
 use crate::scheduler::{Cancels, Scheduler, Timer};
 use crate::time::Micros;
+use crate::verify::is_testimony;
 
 /// A worker's word on run times is believed down to this part of the time that its slots were occupied.
 const OCCUPIED_PART: u64 = 4;
@@ -35,10 +39,8 @@ impl Scheduler {
             return;
         };
         let occupied = self.occupied_per_task(key, ended);
-        let mut acknowledged = Vec::with_capacity(ended.len());
         let mut cancels = Cancels::new();
         for ended in ended {
-            acknowledged.push(ended.claim.lease);
             self.lease_ended(key, ended, occupied, &mut cancels, out);
         }
         if let Some(worker) = self.fleet.workers.get_mut(&key) {
@@ -46,10 +48,25 @@ impl Scheduler {
         }
         self.refresh_worker(key);
         self.send_cancels(cancels, out);
-        out.commands.push(Command::Acknowledge {
-            session,
-            leases: acknowledged,
-        });
+        let told: BTreeSet<LeaseId> = (out.commands.iter())
+            .filter_map(|command| match command {
+                Command::Acknowledge {
+                    session: to,
+                    leases,
+                } if *to == session => Some(leases),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        let leases: Vec<LeaseId> = (ended.iter())
+            .filter(|ended| !told.contains(&ended.claim.lease))
+            .filter(|ended| !self.is_withheld(session, &ended.claim))
+            .map(|ended| ended.claim.lease)
+            .collect();
+        if !leases.is_empty() {
+            out.commands.push(Command::Acknowledge { session, leases });
+        }
     }
 
     /// How long each of these tasks occupied a slot at least, by the scheduler's own clock, when all slots had work since
@@ -96,36 +113,48 @@ impl Scheduler {
         self.release(key, claim.lease);
         let takes = |job: &Job| job.takes(claim.identity.task.0, claim.lease);
         let job = job_key.and_then(|key| Some((key, self.jobs.get(&key)?)));
-        let Some((job_key, job)) = job.filter(|(_, job)| takes(job)) else {
+        let worker = self.fleet.workers.get(&key);
+        let (Some((job_key, job)), Some(worker)) = (job.filter(|(_, job)| takes(job)), worker)
+        else {
             self.counters.late_outcomes += 1;
             return;
         };
+        let task = claim.identity.task.0;
+        let said_before = |touched: &Touched| is_testimony(touched, &worker.id, claim.lease);
+        if job.touched.get(&task).is_some_and(said_before) {
+            return;
+        }
+        if self.is_disbelieved(&worker.id) {
+            self.counters.late_outcomes += 1;
+            if held.is_some_and(|held| held.is_live()) {
+                self.lost(key, job_key, task, claim.attempt, Loss::NeverRan, out);
+            }
+            return;
+        }
+        let is_verified = self.verifies(job, task);
         if matches!(
             ended.outcome,
             OutcomeKind::Cancelled | OutcomeKind::Abandoned
         ) {
             if held.is_some_and(|held| held.is_live()) {
-                self.lost(
-                    key,
-                    job_key,
-                    claim.identity.task.0,
-                    claim.attempt,
-                    Loss::NeverRan,
-                    out,
-                );
+                self.lost(key, job_key, task, claim.attempt, Loss::NeverRan, out);
             }
             return;
         }
         if !held.is_some_and(|held| held.is_live()) {
             self.counters.late_outcomes_taken += 1;
         }
-        self.counters.ended += 1;
         let client = job.client;
         if let Some(held) = held {
             let run_time = self.measure(key, job_key, ended, &held, occupied);
             self.queue.settle(client, held.charged, run_time.0);
         }
         self.worker_succeeded(key, ended.outcome);
+        if is_verified {
+            self.testify(key, job_key, ended, cancels, out);
+            return;
+        }
+        self.counters.ended += 1;
         let worker = self.fleet.workers.get(&key);
         if let Some(worker) = worker.map(|worker| worker.id.clone()) {
             let end = TaskEnd::Outcome {
@@ -133,8 +162,9 @@ impl Scheduler {
                 attempt: claim.attempt,
                 lease: claim.lease,
                 worker,
+                verification: None,
             };
-            self.end_task(job_key, claim.identity.task.0, end, Some(key), cancels, out);
+            self.end_task(job_key, task, end, Some(key), cancels, out);
         }
     }
 
@@ -195,6 +225,7 @@ impl Scheduler {
         if !job.ended.insert(task) {
             return;
         }
+        self.unconfirmed.remove(&(job_key, task));
         let touched = job.touched.remove(&task);
         let outcome = end.outcome();
         if outcome != OutcomeKind::Succeeded {
@@ -386,7 +417,7 @@ impl Scheduler {
             .map(|(lease, _)| *lease)
             .collect();
         for lease in &expired {
-            self.expire(key, *lease, out);
+            self.revoke(key, *lease, Loss::Expired, out);
         }
         if !expired.is_empty() {
             self.send_cancels(Cancels::from([(key, expired)]), out);
@@ -394,13 +425,14 @@ impl Scheduler {
         self.watch_leases(key);
     }
 
-    fn expire(&mut self, key: WorkerKey, lease: LeaseId, out: &mut Outbox) {
+    /// Takes a lease from its task, which goes on elsewhere. It occupies its slot until the worker has given it back.
+    pub(crate) fn revoke(&mut self, key: WorkerKey, lease: LeaseId, loss: Loss, out: &mut Outbox) {
         let Some(held) = self.held(key, lease) else {
             return;
         };
         self.revoke_lease(key, lease);
         self.unlink(held.job, held.task, lease);
-        self.lost(key, held.job, held.task, held.attempt, Loss::Expired, out);
+        self.lost(key, held.job, held.task, held.attempt, loss, out);
     }
 
     /// A lease ends without an outcome and leaves its slot.
@@ -513,7 +545,11 @@ impl Scheduler {
         };
         if let Some(end) = given_up {
             let mut cancels = Cancels::new();
-            self.end_task(job_key, task, end, None, &mut cancels, out);
+            if touched.testimonies.is_empty() {
+                self.end_task(job_key, task, end, None, &mut cancels, out);
+            } else {
+                self.settle(job_key, task, Verdict::Unanswered, &mut cancels, out);
+            }
             self.send_cancels(cancels, out);
             return;
         }

@@ -26,6 +26,11 @@
 //! A lease whose task is no longer waiting for it occupies its slot until the worker has given it back or its session
 //! has ended: the guest may still be running.
 //!
+//! # Verified tasks
+//!
+//! The outcome of a task that is verified is withheld, neither recorded nor acknowledged, until another worker has brought
+//! the same, or it is clear that none will. See `verify.rs`.
+//!
 //! # Restart
 //!
 //! See `restore.rs`: what may be with workers is withheld until they are back or [`Config::restart_grace`] is over.
@@ -51,6 +56,7 @@ mod restore;
 mod scheduler;
 mod sessions;
 mod time;
+mod verify;
 
 pub use command::{Accepted, CloseReason, Command, Lease, Outbox, Pace, Refusal};
 pub use config::{ATTEMPTS_MAX, CREDIT_MAX, Config, JOB_TASKS_MAX, SLOTS_MAX};

@@ -6,6 +6,7 @@
 //! After a [`JobRetried`](Record::JobRetried) the failed ends before it count no longer.
 
 use ppwasm_proto::fabric::{ClientName, LeaseId, Priority, WorkerId};
+use ppwasm_proto::wire::Verification;
 use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
 
 pub use ppwasm_proto::fabric::OutcomeKind;
@@ -132,6 +133,8 @@ pub struct JobSpec {
     pub attempts_max: u32,
     /// Same task, same outcome: a second attempt beside a slow one is harmless.
     pub is_deterministic: bool,
+    /// Share of its tasks, in percent, whose outcome is recorded only when another worker gave the same: 0 to 100.
+    pub verify_percent: u8,
     /// Digest of everything else that makes it what it is, which the scheduler does not look into.
     pub body: Digest,
 }
@@ -149,6 +152,13 @@ pub enum TaskEnd {
         lease: LeaseId,
         /// The worker.
         worker: WorkerId,
+        /// What came of running it on others too, if that was asked for.
+        verification: Option<Box<Verification>>,
+    },
+    /// Workers contradicted each other about its outcome, and nobody could decide.
+    Disputed {
+        /// Who said what.
+        verification: Box<Verification>,
     },
     /// Too many attempts were lost.
     Abandoned,
@@ -161,7 +171,16 @@ impl TaskEnd {
     pub const fn outcome(&self) -> OutcomeKind {
         match self {
             Self::Outcome { outcome, .. } => *outcome,
-            Self::Abandoned | Self::Quarantined => OutcomeKind::Abandoned,
+            Self::Disputed { .. } | Self::Abandoned | Self::Quarantined => OutcomeKind::Abandoned,
+        }
+    }
+
+    /// What came of verifying it, if that was asked for and it got as far.
+    pub fn verification(&self) -> Option<&Verification> {
+        match self {
+            Self::Outcome { verification, .. } => verification.as_deref(),
+            Self::Disputed { verification } => Some(verification),
+            Self::Abandoned | Self::Quarantined => None,
         }
     }
 }
@@ -186,4 +205,6 @@ pub enum DrainReason {
     FailsTasks,
     /// Its certificate is no longer good.
     Revoked,
+    /// Others contradicted its outcomes.
+    GivesWrongResults,
 }

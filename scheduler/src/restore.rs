@@ -274,6 +274,7 @@ impl Scheduler {
         let Some(restart) = self.restart.take() else {
             return;
         };
+        self.fleet.witnesses_changed = true;
         for worker in &restart.awaited {
             self.set_on_roster(worker, false, out);
         }

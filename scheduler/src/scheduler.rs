@@ -28,6 +28,8 @@ pub struct Scheduler {
     pub(crate) queue: Queue,
     pub(crate) functions: BTreeMap<Digest, Function>,
     pub(crate) fleet: Fleet,
+    /// Tasks with an outcome that waits for another worker to confirm it.
+    pub(crate) unconfirmed: BTreeSet<(JobKey, u64)>,
     /// Tasks that run alone or not at all.
     pub(crate) alone: BTreeSet<(JobKey, u64)>,
     /// Workers that are granted nothing, whether they are there or not.
@@ -74,6 +76,8 @@ pub(crate) enum Timer {
     Blocked(WorkerKey),
     /// A task that backs off.
     Task(JobKey, u64),
+    /// An outcome that waits for another worker.
+    Unconfirmed(JobKey, u64),
     /// Grants that had to wait.
     Assign,
 }
@@ -99,6 +103,14 @@ pub struct Counters {
     pub taken_back: u64,
     /// Second attempts beside a slow one.
     pub second_attempts: u64,
+    /// Tasks whose outcome another worker confirmed.
+    pub confirmed: u64,
+    /// Tasks that were to be verified and were recorded without.
+    pub unverified: u64,
+    /// Tasks that were given up because workers contradicted each other.
+    pub disputed: u64,
+    /// Outcomes that two other workers contradicted.
+    pub contradicted: u64,
     /// Times that the driver was found to have been stopped.
     pub pauses: u64,
 }
@@ -122,6 +134,7 @@ impl Scheduler {
             queue: Queue::default(),
             functions: BTreeMap::new(),
             fleet: Fleet::default(),
+            unconfirmed: BTreeSet::new(),
             alone: BTreeSet::new(),
             drained: BTreeMap::new(),
             roster: BTreeSet::new(),
@@ -236,6 +249,7 @@ impl Scheduler {
             Timer::Orphans(worker) => self.end_orphans_if_due(worker, out),
             Timer::Blocked(worker) => self.refresh_worker(worker),
             Timer::Task(job, task) => self.end_backoff_if_due(job, task),
+            Timer::Unconfirmed(job, task) => self.end_wait_if_due(job, task, out),
             Timer::Assign => {}
         }
     }

@@ -18,6 +18,7 @@ use crate::leases::Loss;
 use crate::record::{DrainReason, Record};
 use crate::scheduler::{Scheduler, Timer};
 use crate::time::Micros;
+use crate::verify::is_testimony;
 
 /// Lease duration over the time between reports: five may be lost.
 const REPORTS_PER_LEASE: u64 = 6;
@@ -45,6 +46,7 @@ impl Scheduler {
             worker.is_draining = hello.is_draining;
             worker.drained = self.drained.get(&hello.worker).copied();
             worker.label = hello.label;
+            worker.target = hello.target;
         }
         self.drop_images_of(key);
         for function in hello.images {
@@ -177,8 +179,13 @@ impl Scheduler {
             return false;
         };
         let (task, lease) = (held.claim.identity.task.0, held.claim.lease);
-        if !job.takes(task, lease) {
+        if !job.takes(task, lease) || self.is_disbelieved(&worker.id) {
             return false;
+        }
+        let said_before = |touched: &Touched| is_testimony(touched, &worker.id, lease);
+        if job.touched.get(&task).is_some_and(said_before) {
+            // It waits for another worker, and is acknowledged after that.
+            return true;
         }
         let place = job.touched.get(&task).map(|touched| touched.place);
         let is_full = job
@@ -432,7 +439,9 @@ impl Scheduler {
                 self.answer(request, Err(Refusal::UnknownWorker), out);
                 return;
             }
-            Some(DrainReason::Requested | DrainReason::FailsTasks) => {
+            Some(
+                DrainReason::Requested | DrainReason::FailsTasks | DrainReason::GivesWrongResults,
+            ) => {
                 self.drained.remove(&worker);
                 out.records.push(Record::WorkerUndrained {
                     worker: worker.clone(),
@@ -443,6 +452,7 @@ impl Scheduler {
             if let Some(worker) = self.fleet.workers.get_mut(&key) {
                 worker.drained = None;
                 worker.blame = 0;
+                worker.contradicted = 0;
                 worker.failures_in_row = 0;
             }
             self.refresh_worker(key);
@@ -468,6 +478,7 @@ impl Scheduler {
             });
         }
         self.drain_for(&worker, DrainReason::Revoked, out);
+        self.disbelieve(&worker, out);
         match key {
             Some(key) => self.depart(key, Loss::NeverRan, out),
             None => {

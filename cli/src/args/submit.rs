@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueHint};
 
 use super::{Connection, Output};
-use crate::units::{Moment, Range, Size, Time};
+use crate::units::{Moment, Percent, Range, Size, Time};
 
 /// `ppwasm submit`.
 #[derive(Debug, Args)]
@@ -132,6 +132,18 @@ pub(crate) struct Submit {
     /// Try a task so many times when workers are lost with it, 1 to 100 (default: the coordinator's)
     #[arg(long, value_name = "N", help_heading = "Cluster", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub attempts: Option<u8>,
+
+    /// Run each task, or N percent of them, again on a worker of another architecture and compare to the byte
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "100",
+        help_heading = "Cluster",
+        conflicts_with = "real_time"
+    )]
+    pub verify: Option<Percent>,
 
     /// Keep results for this time after the job has ended (default: the coordinator's)
     #[arg(long, value_name = "DURATION", help_heading = "Cluster")]

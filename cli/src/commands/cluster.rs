@@ -8,6 +8,7 @@ use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::wire::{FunctionSummary, Ranged, TaskExplained, WorkerState, WorkerSummary};
 use serde::Serialize;
 
+use super::verified;
 use crate::args::{self, Output};
 use crate::exit_code::ExitCode;
 use crate::fabric::{Cluster, runtime};
@@ -105,6 +106,8 @@ struct TaskShown {
     stderr: Option<serde_json::Value>,
     wall_time_ms: Option<f64>,
     memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<verified::OfTask>,
 }
 
 fn show(args: &args::TaskOf) -> Result<ExitCode> {
@@ -119,6 +122,7 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
         .as_ref()
         .and_then(|result| result.worker.as_ref())
         .map(ToString::to_string);
+    let verification = (result.as_ref()).and_then(|result| result.verification.clone());
     let ended = result.map(Ended::new);
     let ran = ended.as_ref().and_then(|ended| ended.result.as_ref().ok());
     if args.common.output == Output::Json {
@@ -132,6 +136,7 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
             stderr: ran.map(|ran| output_json(&ran.stderr)),
             wall_time_ms: ran.map(|ran| ran.wall_time.as_secs_f64() * 1e3),
             memory_bytes: ran.map(|ran| ran.memory_bytes),
+            verification: verification.as_ref().map(verified::OfTask::new),
         });
     }
     print(|out| {
@@ -152,6 +157,9 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
         writeln!(out, "{:<10} {attempts}", "attempts")?;
         writeln!(out, "{:<10} {}", "worker", worker.as_deref().unwrap_or("-"))?;
         writeln!(out, "{:<10} {:?}", "took", ran.wall_time)?;
+        for line in verification.iter().flat_map(verified::task_lines) {
+            writeln!(out, "{:<10} {}", "verified", visible::line(&line))?;
+        }
         writeln!(out, "result:\n{}", visible::text(&how))?;
         for (name, bytes) in [("output", &ran.stdout), ("errors", &ran.stderr)] {
             if !bytes.is_empty() {
@@ -182,6 +190,7 @@ struct Worker {
     silent_ms: u64,
     label: Option<String>,
     build: Option<String>,
+    contradicted: u64,
 }
 
 const fn worker_state(state: WorkerState) -> &'static str {
@@ -222,6 +231,7 @@ pub(super) fn workers(args: &args::List) -> Result<ExitCode> {
             silent_ms: worker.silent_ms,
             label: worker.label.as_deref().map(text),
             build: worker.build.as_deref().map(text),
+            contradicted: worker.contradicted.unwrap_or(0),
         });
         return json(&Workers {
             version: VERSION,
@@ -235,6 +245,7 @@ pub(super) fn workers(args: &args::List) -> Result<ExitCode> {
         Column::Right("HOLDS"),
         Column::Right("ENDED"),
         Column::Right("SPEED"),
+        Column::Right("WRONG"),
         Column::Cut("TARGET"),
     ];
     let rows = workers.iter().map(|worker| {
@@ -246,6 +257,7 @@ pub(super) fn workers(args: &args::List) -> Result<ExitCode> {
             worker.leases.to_string(),
             worker.tasks_ended.to_string(),
             speed.map_or_else(|| "-".into(), |speed| format!("{:.2}", speed as f64 / 1e3)),
+            worker.contradicted.unwrap_or(0).to_string(),
             format!("{} {}", &*worker.target, &*worker.cpu_profile),
         ]
     });

@@ -9,7 +9,7 @@ use ppwasm_proto::JobId;
 use ppwasm_proto::wire::{JobState, JobSummary, TaskCounts};
 use serde::Serialize;
 
-use super::results;
+use super::{results, verified};
 use crate::args::{self, Common, Output};
 use crate::exit_code::ExitCode;
 use crate::fabric::{Cluster, runtime};
@@ -72,6 +72,8 @@ struct Shown {
     run_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     used_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<verified::OfJob>,
 }
 
 #[derive(Serialize)]
@@ -119,6 +121,14 @@ impl Shown {
             age_ms: job.age_ms,
             run_ms: job.run_ms,
             used_ms: used_us.map(|used| used / 1000),
+            verification: None,
+        }
+    }
+
+    fn in_detail(job: &JobDetails) -> Self {
+        Self {
+            verification: job.verification.as_ref().map(verified::OfJob::new),
+            ..Self::new(&job.summary, Some(job.used_us))
         }
     }
 }
@@ -261,10 +271,7 @@ fn show(args: &args::Jobs) -> Result<ExitCode> {
     match args.common.output {
         Output::Json => print_json(&Document {
             version: VERSION,
-            jobs: details
-                .iter()
-                .map(|job| Shown::new(&job.summary, Some(job.used_us)))
-                .collect(),
+            jobs: details.iter().map(Shown::in_detail).collect(),
         })?,
         Output::Human => {
             let mut out = io::stdout().lock();
@@ -313,6 +320,10 @@ fn describe(out: &mut impl Write, job: &JobDetails) -> io::Result<()> {
     ];
     if let Some(ms) = summary.run_ms {
         lines.push(("took", time(ms)));
+    }
+    if let Some(verification) = &job.verification {
+        let told = verified::lines(verification).into_iter();
+        lines.extend(told.map(|line| ("verified", line)));
     }
     if let Some(outcome) = &job.load_failure {
         let error = NotLoaded::from(outcome.clone());

@@ -13,6 +13,7 @@ mod manual;
 mod results;
 mod self_test;
 mod submit;
+mod verified;
 mod worker;
 
 #[cfg(feature = "coordinator")]

@@ -14,6 +14,7 @@ mod cluster;
 mod demo;
 mod hostile;
 mod kills;
+mod liars;
 mod network;
 mod orderly;
 mod random;

@@ -23,3 +23,4 @@ mod scripts;
 mod signals;
 mod support;
 mod terminal;
+mod verify;

@@ -54,6 +54,10 @@ impl JobTerms {
             }),
             is_deterministic: matches!(self.open.time, TimeSource::Deterministic { .. })
                 && self.open.keep_instance != Some(true),
+            verify_percent: (self.open.verify_percent).map_or(0, |percent| {
+                // The field's type says that it is at most 100.
+                u8::try_from(percent.value()).unwrap_or(100)
+            }),
             body: Digest::of(&self.to_bytes()),
         }
     }

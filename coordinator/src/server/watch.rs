@@ -160,11 +160,12 @@ fn weight(result: &TaskResult) -> usize {
 pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
     let kind = ended.end.outcome();
     let result = ended.result;
+    let verification = ended.end.verification().cloned();
     let (attempt, worker) = match ended.end {
         TaskEnd::Outcome {
             attempt, worker, ..
         } => (Some(attempt), Some(worker)),
-        TaskEnd::Abandoned | TaskEnd::Quarantined => (None, None),
+        TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => (None, None),
     };
     let outcome = match result.outcome {
         Body::Inline(bytes) if bytes.is_empty() && kind == OutcomeKind::Abandoned => {
@@ -186,6 +187,7 @@ pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
             memory_digest: None,
         },
         worker,
+        verification,
     }
 }
 

@@ -359,6 +359,7 @@ pub(crate) fn open(job: JobId, function: BlobRef) -> OpenJob {
         stop_at_failure: None,
         keep_for_s: None,
         stream: None,
+        verify_percent: None,
     }
 }
 

@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 
 use super::limited::{List, Ranged, Text};
 use super::outcome::{BlobRef, Payload};
+use super::verification::{JobVerification, Verification};
 use super::worker::{TimeSource, Usage};
 use super::{
     ATTEMPTS_MAX, BATCH_MAX, ErrorCode, LABEL_BYTES_MAX, NAME_BYTES_MAX, PAGE_MAX,
@@ -95,6 +96,10 @@ pub struct OpenJob {
     /// as another job, and do the same.
     #[n(14)]
     pub stream: Option<JobId>,
+    /// Share of its tasks, in percent, that is run again on another worker and compared before it is recorded; absent for
+    /// none. Not for tasks with real clocks.
+    #[n(15)]
+    pub verify_percent: Option<Ranged<1, 100>>,
 }
 
 /// The job is there, durably.
@@ -257,6 +262,9 @@ pub struct RecordedResult {
     /// The worker that ran it.
     #[n(7)]
     pub worker: Option<WorkerId>,
+    /// What came of running it again elsewhere; absent when that was not asked for.
+    #[n(8)]
+    pub verification: Option<Verification>,
 }
 
 /// The watched job has ended and every result was sent; or how far it is.
@@ -485,6 +493,9 @@ pub struct JobShown {
     /// The identity that random bytes follow from; absent for the job's own.
     #[n(6)]
     pub stream: Option<JobId>,
+    /// What was verified of it; absent when that was not asked for.
+    #[n(7)]
+    pub verification: Option<JobVerification>,
 }
 
 /// Asks why a task is where it is. Answered by [`TaskExplained`].
@@ -632,6 +643,9 @@ pub struct WorkerSummary {
     /// Version and commit of its program.
     #[n(10)]
     pub build: Option<Text<LABEL_BYTES_MAX>>,
+    /// Answers of it that two others contradicted, since the coordinator started or it was let in again; absent for none.
+    #[n(11)]
+    pub contradicted: Option<u64>,
 }
 
 /// Where a worker is.

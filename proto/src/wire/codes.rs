@@ -165,6 +165,20 @@ codes! {
     }
 }
 
+codes! {
+    /// What came of running a task again on another worker.
+    pub enum Verdict {
+        /// Two workers gave the same bytes.
+        1 => Confirmed,
+        /// There was no other worker to run it.
+        2 => Alone,
+        /// No other worker answered in time, or those that did reached a limit, which a slow one may.
+        3 => Unanswered,
+        /// Workers contradicted each other and nobody could decide: the task was given up.
+        4 => Disputed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,7 @@ mod manifest;
 mod message;
 mod outcome;
 mod structure;
+mod verification;
 mod worker;
 
 pub use blob::{BlobFound, BlobStored, BlobWanted, GetBlob, PutBlob};
@@ -40,7 +41,7 @@ pub use client::{
     SetWorkerSlots, ShowJob, ShowTask, TaskCounts, TaskExplained, TaskShown, TasksAppended,
     Unwatch, WatchCredit, WatchJob, WatchOrder, WorkerState, WorkerSummary, Workers,
 };
-pub use codes::{CloseCode, ErrorCode};
+pub use codes::{CloseCode, ErrorCode, Verdict};
 pub use error::{FieldError, MessageTooLong, WireError};
 pub use frame::{FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FrameDecoder, encode_frame, frame_length};
 pub use handshake::{Hello, Ping, Pong, Refused, Welcome, WorkerOffer};
@@ -49,6 +50,7 @@ pub use manifest::{ArtifactManifest, MANIFEST_FORMAT, ManifestError};
 pub use message::{Kind, Message, Party, Senders};
 pub use outcome::{BlobRef, Payload, decode_outcome, encode_outcome};
 pub use structure::NESTING_MAX;
+pub use verification::{JobVerification, OddWorker, Testimony, Verification, VerifiedOn};
 pub use worker::{
     Acknowledge, ArtifactReady, Cancel, Drain, Draining, Ended, GiveBack, GivenBack, Goodbye,
     Grant, GrantGroup, GrantedTask, ImageMissing, ImageReady, ImageWanted, ImagesHeld, Renewed,
@@ -58,7 +60,9 @@ pub use worker::{
 /// The major version; unlike ones never talk. It is a part of [`ALPN`].
 pub const MAJOR: u32 = 1;
 /// The highest minor version that is spoken. They count from 1.
-pub const MINOR: u64 = 1;
+pub const MINOR: u64 = 2;
+/// The minor version from which on a coordinator takes [`OpenJob::verify_percent`].
+pub const MINOR_WITH_VERIFICATION: u64 = 2;
 /// The lowest minor version that is still spoken: the one before [`MINOR`], once there is one.
 pub const MINOR_MIN: u64 = 1;
 /// TLS's name for this protocol.
@@ -88,6 +92,12 @@ pub const TASK_CREDIT_MAX: u64 = 1 << 20;
 pub const ATTEMPTS_MAX: u64 = 100;
 /// Jobs, workers or functions on one page of a list.
 pub const PAGE_MAX: usize = 500;
+/// Workers that answer for one task that is verified.
+pub const TESTIMONIES_MAX: usize = 5;
+/// Pairs of targets that are told apart in what was verified of a job.
+pub const TARGET_PAIRS_MAX: usize = 32;
+/// Workers that are listed as odd in what was verified of a job.
+pub const ODD_WORKERS_MAX: usize = 64;
 /// Reasons in one explanation.
 pub const REASONS_MAX: usize = 64;
 

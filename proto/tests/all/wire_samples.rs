@@ -86,6 +86,7 @@ fn recorded() -> RecordedResult {
         stderr: Some(Payload::Blob(blob(6))),
         usage: usage(),
         worker: Some("lab-1".parse().unwrap()),
+        verification: None,
     }
 }
 
@@ -161,6 +162,23 @@ fn open_job() -> OpenJob {
         stop_at_failure: Some(true),
         keep_for_s: Some(86_400),
         stream: Some(JobId::from_bytes([0x5e; 16])),
+        verify_percent: None,
+    }
+}
+
+fn verification() -> Verification {
+    let testimony = |worker: &str, target, agrees| Testimony {
+        worker: worker.parse().unwrap(),
+        target: text(target),
+        agrees,
+    };
+    Verification {
+        verdict: Verdict::Confirmed,
+        testimonies: list([
+            testimony("lab-1", "x86_64-unknown-linux-gnu", true),
+            testimony("board-2", "riscv64gc-unknown-linux-gnu", false),
+            testimony("board-3", "aarch64-unknown-linux-gnu", true),
+        ]),
     }
 }
 
@@ -405,6 +423,14 @@ fn from_client() -> Vec<(&'static str, Message)> {
         ("open-job", open.into()),
         ("open-job-short", short.into()),
         (
+            "open-job-verified",
+            OpenJob {
+                verify_percent: Some(Ranged::clamped(50)),
+                ..open_job()
+            }
+            .into(),
+        ),
+        (
             "append-tasks",
             AppendTasks {
                 request,
@@ -524,6 +550,16 @@ fn to_client() -> Vec<(&'static str, Message)> {
         silent_ms: 12,
         label: Some(text("rack 3")),
         build: Some(text("0.1.0")),
+        contradicted: None,
+    };
+    let distrusted = WorkerSummary {
+        state: WorkerState::Distrusted,
+        contradicted: Some(3),
+        ..worker.clone()
+    };
+    let verified = RecordedResult {
+        verification: Some(verification()),
+        ..recorded()
     };
     vec![
         (
@@ -587,6 +623,54 @@ fn to_client() -> Vec<(&'static str, Message)> {
                 load_failure: Some(inline(b"\x82\x01\xa0")),
                 time: Some(TimeSource::Real {}),
                 stream: Some(JobId::from_bytes([0x5e; 16])),
+                verification: None,
+            }
+            .into(),
+        ),
+        (
+            "job-shown-verified",
+            JobShown {
+                request,
+                job: summary(),
+                limits: limits(),
+                used_us: 123_456,
+                load_failure: None,
+                time: None,
+                stream: None,
+                verification: Some(JobVerification {
+                    percent: Ranged::clamped(50),
+                    waiting: 1,
+                    confirmed: list([VerifiedOn {
+                        first: text("aarch64-unknown-linux-gnu"),
+                        second: text("x86_64-unknown-linux-gnu"),
+                        tasks: 40,
+                    }]),
+                    alone: 2,
+                    unanswered: 3,
+                    disputed: 4,
+                    odd: list([OddWorker {
+                        worker: "board-2".parse().unwrap(),
+                        answers: 5,
+                    }]),
+                }),
+            }
+            .into(),
+        ),
+        (
+            "results-verified",
+            Results {
+                request,
+                results: list([verified]),
+                cursor: 8,
+            }
+            .into(),
+        ),
+        (
+            "workers-distrusted",
+            Workers {
+                request,
+                workers: list([distrusted]),
+                has_more: false,
             }
             .into(),
         ),

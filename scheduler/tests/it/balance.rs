@@ -120,6 +120,7 @@ fn time(workers: &[(usize, u64)], tasks: u64, run_time: u64) -> u64 {
                     outcome,
                     run_time,
                     outcome_bytes: 1,
+                    digest: ppwasm_proto::Digest::from_bytes([0; 32]),
                 }];
                 Some(Event::LeasesEnded {
                     session: machine.session,

@@ -636,6 +636,7 @@ fn case_84_speed_is_what_is_delivered_and_not_what_is_said() {
                 outcome: OutcomeKind::Succeeded,
                 run_time,
                 outcome_bytes: 0,
+                digest: ppwasm_proto::Digest::from_bytes([0; 32]),
             };
             let ended = vec![ended];
             all.extend(all_granted(
@@ -673,6 +674,7 @@ fn speeds_after_a_cold_start(names: &[&str], times: u64) -> Vec<u64> {
                 outcome: OutcomeKind::Succeeded,
                 run_time,
                 outcome_bytes: 0,
+                digest: ppwasm_proto::Digest::from_bytes([0; 32]),
             }];
             let session = *session;
             all.extend(all_granted(

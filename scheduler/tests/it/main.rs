@@ -9,3 +9,4 @@ mod limits;
 mod policy;
 mod random;
 mod stage;
+mod verify;

@@ -48,6 +48,7 @@ fn short_tasks_are_granted_far_ahead_and_long_ones_are_not() {
                 outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
                 run_time,
                 outcome_bytes: 0,
+                digest: Digest::from_bytes([0; 32]),
             };
             let out = stage.happens(Event::LeasesEnded {
                 session,
@@ -138,6 +139,7 @@ fn case_73_clients_share_evenly_by_run_time() {
             outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
             run_time: Micros::from_millis(millis),
             outcome_bytes: 0,
+            digest: Digest::from_bytes([0; 32]),
         };
         let ended = vec![ended];
         out = stage.happens(Event::LeasesEnded { session, ended });
@@ -243,6 +245,7 @@ fn is_tail_kept(tasks: u64) -> bool {
             outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
             run_time: Micros::from_millis(run_time(session)),
             outcome_bytes: 0,
+            digest: Digest::from_bytes([0; 32]),
         };
         let ended = vec![ended];
         all.extend(all_granted(

@@ -73,6 +73,7 @@ fn event() -> impl Strategy<Value = Event> {
             slots,
             credit: slots + 3,
             label: "".into(),
+            target: "".into(),
             is_draining: false,
             held: claims
                 .into_iter()
@@ -121,6 +122,7 @@ fn event() -> impl Strategy<Value = Event> {
                 outcome,
                 run_time,
                 outcome_bytes: 0,
+                digest: ppwasm_proto::Digest::from_bytes([0; 32]),
             });
             Event::LeasesEnded {
                 session,

@@ -46,6 +46,7 @@ pub(crate) fn spec(owner: &str) -> JobSpec {
         limits: Limits::default(),
         attempts_max: 5,
         is_deterministic: true,
+        verify_percent: 0,
         body: Digest::of(b"body"),
     }
 }
@@ -57,6 +58,7 @@ pub(crate) fn hello(name: &str, slots: u32) -> Hello {
         slots,
         credit: slots.saturating_add(64),
         label: "x86_64-linux".into(),
+        target: "".into(),
         is_draining: false,
         held: Vec::new(),
         images: vec![function()],
@@ -191,6 +193,7 @@ impl Stage {
             outcome,
             run_time: Micros::from_millis(10),
             outcome_bytes: 1,
+            digest: Digest::from_bytes([0; 32]),
         });
         let ended = ended.collect();
         self.happens(Event::LeasesEnded { session, ended })
@@ -273,6 +276,7 @@ pub(crate) fn ended(job: JobId, claim: &Claim, by: &str) -> Record {
             attempt: claim.attempt,
             lease: claim.lease,
             worker: worker(by),
+            verification: None,
         },
     }
 }

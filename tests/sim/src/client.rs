@@ -73,6 +73,7 @@ impl ClientJob {
                     limits: Limits::default(),
                     attempts_max: 5,
                     is_deterministic: true,
+                    verify_percent: self.plan.verify_percent,
                     body: Digest::of(b"body"),
                 }),
             },

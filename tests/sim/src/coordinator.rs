@@ -76,6 +76,9 @@ impl Coordinator {
         config.second_attempts = self.second_attempts;
         config.prefetch_max = 32;
         config.restart_grace = Micros::from_secs(60);
+        // Less than the time in which all has to end after the heal; the same for how much may wait.
+        config.verify_wait = Micros::from_secs(60);
+        config.unconfirmed_max = 16;
         config
     }
 

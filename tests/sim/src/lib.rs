@@ -40,11 +40,13 @@ pub enum Sabotage {
     SkipsSomeEnds,
     /// Reports of workers are thrown away, and so is what they give back.
     LosesWhatIsGivenBack,
+    /// The driver does not look at outcomes: all are the same to it.
+    ComparesNothing,
 }
 
 impl Sabotage {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CommandsBeforeCommit,
         Self::AcknowledgesBeforeCommit,
         Self::SameEpoch,
@@ -54,6 +56,7 @@ impl Sabotage {
         Self::NeverFences,
         Self::SkipsSomeEnds,
         Self::LosesWhatIsGivenBack,
+        Self::ComparesNothing,
     ];
 }
 

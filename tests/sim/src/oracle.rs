@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ppwasm_proto::fabric::{LeaseId, LeaseToken, WorkerId};
+use ppwasm_proto::wire::{Verdict, Verification};
 use ppwasm_proto::{Attempt, JobId};
-use ppwasm_scheduler::{JobEnd, Record, TaskEnd};
+use ppwasm_scheduler::{DrainReason, JobEnd, OutcomeKind, Record, TaskEnd};
 
 /// A broken promise.
 pub type Broken = String;
@@ -27,6 +28,14 @@ pub(crate) struct Oracle {
     /// Ends of steps whose commands went out: nothing may be granted after.
     decided: BTreeSet<JobId>,
     decided_tasks: BTreeSet<(JobId, u64)>,
+    /// Leases under which an outcome was made, and whether it is the true one.
+    answers: BTreeMap<LeaseId, bool>,
+    /// Tasks of which a worker has brought outcomes, by lease.
+    answered: BTreeMap<(JobId, u64, WorkerId), BTreeSet<LeaseId>>,
+    /// Workers whose outcomes count no longer.
+    disbelieved: BTreeSet<WorkerId>,
+    confirmed: u64,
+    caught: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +52,7 @@ struct JobTruth {
     tasks: u64,
     is_closed: bool,
     attempts_max: usize,
+    verify_percent: u8,
     ended: BTreeMap<u64, TaskEnd>,
     failed: BTreeSet<u64>,
     losses: BTreeMap<u64, BTreeMap<Attempt, bool>>,
@@ -123,6 +133,7 @@ impl Oracle {
             Record::JobSubmitted { job, spec } => {
                 let truth = JobTruth {
                     attempts_max: usize::try_from(spec.attempts_max).unwrap_or(0),
+                    verify_percent: spec.verify_percent,
                     ..JobTruth::default()
                 };
                 promise!(self.jobs.insert(*job, truth).is_none(), "job {job} twice");
@@ -190,6 +201,13 @@ impl Oracle {
                     job.losses.remove(&task);
                 }
             }
+            Record::WorkerDrained {
+                worker,
+                why: DrainReason::GivesWrongResults,
+            } => {
+                self.disbelieved.insert(worker.clone());
+                self.caught += 1;
+            }
             Record::JobForgotten { .. }
             | Record::TasksReleased { .. }
             | Record::WorkerJoined { .. }
@@ -226,7 +244,20 @@ impl Oracle {
                 "{worker} ended task {task} under {lease}, which was {given:?}"
             );
         }
+        if let Some(verification) = end.verification() {
+            self.verified(task, end, verification)?;
+        }
         let job = self.job(&id)?;
+        promise!(
+            job.verify_percent < 100
+                || end.verification().is_some()
+                || end.outcome() == OutcomeKind::Abandoned,
+            "task {task} is recorded without having been verified"
+        );
+        promise!(
+            job.verify_percent > 0 || end.verification().is_none(),
+            "task {task} is verified and nobody asked"
+        );
         promise!(job.end.is_none(), "task {task} ends after its job");
         promise!(task < job.tasks, "task {task} of {}", job.tasks);
         let losses = job.losses.get(&task);
@@ -243,13 +274,56 @@ impl Oracle {
                 suspect >= 3,
                 "task {task} quarantined after {suspect} suspicions"
             ),
-            TaskEnd::Outcome { .. } => {}
+            TaskEnd::Outcome { .. } | TaskEnd::Disputed { .. } => {}
         }
-        if end.outcome() != ppwasm_scheduler::OutcomeKind::Succeeded {
+        if end.outcome() != OutcomeKind::Succeeded {
             job.failed.insert(task);
         }
         let before = job.ended.insert(task, end.clone());
         promise!(before.is_none(), "task {task} ends {end:?} and {before:?}");
+        Ok(())
+    }
+
+    /// A worker has made an outcome, true or not.
+    pub(crate) fn answered(&mut self, lease: LeaseId, is_true: bool) {
+        self.answers.insert(lease, is_true);
+        if let Some(given) = self.grants.get(&lease) {
+            let key = (given.job, given.task, given.worker.clone());
+            self.answered.entry(key).or_default().insert(lease);
+        }
+    }
+
+    /// Lies are all different here: what two workers agree on is the truth, and who is odd then is a liar.
+    fn verified(&mut self, task: u64, end: &TaskEnd, of: &Verification) -> Result<(), Broken> {
+        let agreeing = of.testimonies.iter().filter(|one| one.agrees);
+        let agreeing: BTreeSet<_> = agreeing.map(|one| &one.worker).collect();
+        let everybody: BTreeSet<_> = of.testimonies.iter().map(|one| &one.worker).collect();
+        promise!(
+            everybody.len() == of.testimonies.len(),
+            "a worker answered twice for task {task}"
+        );
+        match (of.verdict, end) {
+            (Verdict::Confirmed, TaskEnd::Outcome { lease, worker, .. }) => {
+                promise!(
+                    agreeing.len() >= 2 && agreeing.contains(worker),
+                    "task {task} of {worker} is confirmed by {agreeing:?}"
+                );
+                promise!(
+                    self.answers.get(lease) == Some(&true),
+                    "a lie about task {task} is confirmed by {agreeing:?}"
+                );
+                self.confirmed += 1;
+            }
+            (Verdict::Alone | Verdict::Unanswered, TaskEnd::Outcome { .. }) => promise!(
+                of.testimonies.len() == 1,
+                "task {task} is not confirmed by {everybody:?}"
+            ),
+            (Verdict::Disputed, TaskEnd::Disputed { .. }) => promise!(
+                agreeing.is_empty() && everybody.len() >= 2,
+                "{everybody:?} are said to contradict each other"
+            ),
+            (verdict, end) => promise!(false, "{verdict} and {end:?}"),
+        }
         Ok(())
     }
 
@@ -294,6 +368,14 @@ impl Oracle {
         else {
             return Ok(());
         };
+        let key = (given.job, given.task, given.worker.clone());
+        let counts_once = self
+            .answered
+            .get(&key)
+            .is_some_and(|leases| leases.len() > 1);
+        if self.disbelieved.contains(worker) || counts_once {
+            return Ok(());
+        }
         let job = self.jobs.get(&given.job);
         let is_durable = job.is_none_or(|job| {
             job.end.is_some() || job.ended.contains_key(&given.task) || job.floor > Some(lease)
@@ -385,6 +467,11 @@ impl Oracle {
         let ends = self.jobs.values().flat_map(|job| job.ended.values());
         ends.filter(|end| !matches!(end, TaskEnd::Outcome { .. }))
             .count() as u64
+    }
+
+    /// Tasks that were confirmed, and workers that were found out.
+    pub(crate) const fn verdicts(&self) -> (u64, u64) {
+        (self.confirmed, self.caught)
     }
 
     pub(crate) fn is_over(&self, job: JobId) -> bool {

@@ -35,6 +35,10 @@ pub(crate) struct WorkerPlan {
     pub is_black_hole: bool,
     /// Claims what is not its own.
     pub lies: bool,
+    /// Target triple, one letter.
+    pub target: &'static str,
+    /// Percent of its outcomes that are made up.
+    pub wrong_percent: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub(crate) struct JobPlan {
     /// One in so many tasks raises.
     pub raises_one_in: u64,
     pub image_fails: bool,
+    /// Percent of its tasks that are verified.
+    pub verify_percent: u8,
 }
 
 /// Mean times between faults, 0 for never; and chances.
@@ -88,16 +94,17 @@ impl Plan {
         let rng = &mut rng;
         let chaos = rng.range(5, 90) * S;
         let count = rng.range(1, 7);
-        let workers: Vec<WorkerPlan> = (0..count).map(|_| worker(rng, chaos)).collect();
+        let mut workers: Vec<WorkerPlan> = (0..count).map(|_| worker(rng, chaos)).collect();
         let clients = rng.range(1, 4);
         let count = rng.range(1, 5);
-        let jobs = (0..count).map(|_| job(rng, clients, chaos)).collect();
+        let mut jobs: Vec<JobPlan> = (0..count).map(|_| job(rng, clients, chaos)).collect();
         let low = rng.range(100, 20 * MS);
         let mut faults = Faults::default();
         let kinds = if rng.one_in(4) { 9 } else { rng.range(0, 5) };
         for _ in 0..kinds {
             add_fault(rng, &mut faults);
         }
+        add_verification(seed, &mut workers, &mut jobs);
         Self {
             workers,
             jobs,
@@ -128,6 +135,8 @@ fn worker(rng: &mut Rng, chaos: u64) -> WorkerPlan {
         },
         is_black_hole: rng.one_in(15),
         lies: rng.one_in(10),
+        target: "x",
+        wrong_percent: 0,
     }
 }
 
@@ -154,6 +163,35 @@ fn job(rng: &mut Rng, clients: u64, chaos: u64) -> JobPlan {
         poison_one_in: if rng.one_in(5) { rng.range(20, 60) } else { 0 },
         raises_one_in: if rng.one_in(3) { rng.range(3, 30) } else { 0 },
         image_fails: rng.one_in(30),
+        verify_percent: 0,
+    }
+}
+
+/// In every other seed some jobs are verified, and some workers make their outcomes up. Drawn apart, so that the rest of a
+/// seed's plan is what it was without.
+fn add_verification(seed: u64, workers: &mut [WorkerPlan], jobs: &mut [JobPlan]) {
+    let rng = &mut Rng::new(seed ^ 0x7665_7269_6679);
+    if rng.one_in(2) {
+        return;
+    }
+    for worker in workers {
+        worker.target = if rng.one_in(2) {
+            "x"
+        } else {
+            rng.pick(&["x", "a", "r"]).unwrap_or(&"x")
+        };
+        if rng.one_in(5) {
+            worker.wrong_percent = if rng.one_in(3) {
+                100
+            } else {
+                rng.range(5, 100)
+            };
+        }
+    }
+    for job in jobs {
+        if !rng.one_in(4) {
+            job.verify_percent = if rng.one_in(3) { 30 } else { 100 };
+        }
     }
 }
 

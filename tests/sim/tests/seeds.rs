@@ -37,11 +37,15 @@ fn promises_hold_in_chaos_and_everything_ends_after_it() {
         all.ended += report.ended;
         all.given_up += report.given_up;
         all.coordinator_starts += report.coordinator_starts;
+        all.confirmed += report.confirmed;
+        all.caught += report.caught;
     }
     // The seeds have to be worth something: work, restarts, and tasks that had to be given up.
     assert!(all.ended > seeds() * 30, "{all:?}");
     assert!(all.coordinator_starts > seeds() * 5 / 4, "{all:?}");
     assert!(all.given_up > seeds() / 100, "{all:?}");
+    assert!(all.confirmed > seeds() * 5, "{all:?}");
+    assert!(all.caught > seeds() / 50, "{all:?}");
 }
 
 #[test]

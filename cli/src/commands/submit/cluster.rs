@@ -3,7 +3,7 @@
 use ppwasm_client::{ClientError, JobRequest, Order};
 use ppwasm_proto::JobId;
 use ppwasm_proto::fabric::Priority;
-use ppwasm_proto::wire::ErrorCode;
+use ppwasm_proto::wire::{ErrorCode, MINOR_WITH_VERIFICATION};
 
 use super::{Plan, ended, not_loaded};
 use crate::address::Address;
@@ -15,6 +15,7 @@ use crate::fabric::{Cluster, runtime};
 use crate::failure::{Because, Failure, Result};
 use crate::job::{Ending, Job, Running, WindowLimits, closed};
 use crate::printer::{NotLoaded, show_loaded};
+use crate::units::Percent;
 
 pub(super) fn submit(plan: Plan<'_>, address: Address) -> Result<ExitCode> {
     let args = plan.args;
@@ -25,6 +26,11 @@ pub(super) fn submit(plan: Plan<'_>, address: Address) -> Result<ExitCode> {
     };
     let request = request(&plan, id);
     let cluster = Cluster::connect_to(address, &args.connection, &Config::load()?)?;
+    if args.verify.is_some() && cluster.welcome.minor < MINOR_WITH_VERIFICATION {
+        return Err(Failure::usage(
+            "--verify: the coordinator is of a version that cannot do this; leave it out, or update the coordinator",
+        ));
+    }
     if args.detach {
         return detach(plan, id, request, &cluster);
     }
@@ -93,6 +99,9 @@ fn request(plan: &Plan<'_>, id: JobId) -> JobRequest {
     }
     if let Some(attempts) = args.attempts {
         request = request.attempts_max(attempts.into());
+    }
+    if let Some(Percent(percent)) = args.verify {
+        request = request.verify_percent(percent.into());
     }
     if let Some(keep) = args.keep_for {
         request = request.keep_for_s(keep.0.as_secs());

@@ -88,6 +88,7 @@ fn refuse_cluster_flags(args: &Submit) -> Result<()> {
         ("--priority", args.priority.is_some()),
         ("--attempts", args.attempts.is_some()),
         ("--keep-for", args.keep_for.is_some()),
+        ("--verify", args.verify.is_some()),
     ];
     match flags.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => Err(Failure::usage(format!(

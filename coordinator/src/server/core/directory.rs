@@ -10,6 +10,7 @@ use ppwasm_proto::wire::{BlobRef, LABEL_BYTES_MAX, NAME_BYTES_MAX, Text};
 use ppwasm_proto::{Digest, JobId};
 use ppwasm_scheduler::{JobEnd, Timestamp};
 
+use super::verified::Verified;
 use crate::server::KEEP_FOR_MAX;
 use crate::server::terms::JobTerms;
 use crate::store::JobEntry;
@@ -58,11 +59,13 @@ pub(super) struct Listed {
     pub end: Option<(JobEnd, u64)>,
     pub kinds: Kinds,
     pub lost_attempts: u64,
+    pub verified: Verified,
 }
 
 impl Listed {
     /// What failed will run again.
-    pub(super) const fn forget_failures(&mut self) {
+    pub(super) fn forget_failures(&mut self) {
+        self.verified.forget_failures();
         let succeeded = self.kinds[0];
         self.kinds = [succeeded, 0, 0, 0, 0, 0];
     }
@@ -140,6 +143,7 @@ impl Directory {
             end: entry.ended,
             kinds: Kinds::default(),
             lost_attempts: 0,
+            verified: Verified::default(),
         };
         if self.jobs.contains_key(&entry.job) {
             return;

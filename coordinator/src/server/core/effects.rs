@@ -6,7 +6,7 @@ use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
     Message, Payload, Ranged, RecordedResult, Renewed, SetWorkerSlots, TakeBack, TasksAppended,
-    Text, Welcome, encode_outcome,
+    Text, Verification, Welcome, encode_outcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
@@ -36,6 +36,7 @@ pub(super) enum Effect {
         worker: Option<WorkerId>,
         /// For those who watch, when it is small.
         told: Option<Arc<RecordedResult>>,
+        verification: Option<Box<Verification>>,
     },
     /// So many more, or fewer.
     AttemptsLost(JobId, i64),
@@ -72,6 +73,7 @@ impl Core {
                 kind,
                 worker,
                 told,
+                verification,
             } => {
                 if let Some(worker) = worker.and_then(|name| self.directory.worker_mut(&name)) {
                     worker.tasks_ended += 1;
@@ -80,7 +82,15 @@ impl Core {
                 let mut fails = false;
                 if let Some(listed) = self.directory.job_mut(job) {
                     listed.kinds[place(kind)] += 1;
+                    if let Some(verification) = &verification {
+                        listed.verified.add(kind, verification);
+                    }
                     fails = kind != OutcomeKind::Succeeded && listed.stops_at_failure;
+                }
+                for odd in verification.iter().flat_map(|of| of.odd()) {
+                    let (worker, verdict) =
+                        (&odd.worker, verification.as_ref().map(|of| of.verdict));
+                    warn!(%job, %task, %worker, ?verdict, "a worker's outcome differs from the others'");
                 }
                 if fails {
                     self.stop_job(job);

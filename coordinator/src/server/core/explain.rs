@@ -1,8 +1,9 @@
 //! Why a task is where it is, in sentences. Pure.
 
+use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::wire::{List, Reason, TaskExplained, Text};
 use ppwasm_scheduler::{
-    Candidate, DrainReason, Explanation, JobEnd, Micros, Obstacle, OutcomeKind, Timestamp,
+    Candidate, DrainReason, Explanation, JobEnd, LeasedTo, Micros, Obstacle, OutcomeKind, Timestamp,
 };
 
 /// An explanation as it is told.
@@ -77,6 +78,12 @@ fn sentences(explanation: Explanation, now: Timestamp) -> (String, Vec<Reason>) 
             (state.into(), vec![plain(&reason)])
         }
         Explanation::Leased { attempts } => leased(attempts, now),
+        Explanation::Unconfirmed {
+            answers,
+            until,
+            attempts,
+            witnesses,
+        } => unconfirmed(answers, until, attempts, witnesses, now),
         Explanation::Queued {
             ahead_in_job,
             ready,
@@ -86,13 +93,48 @@ fn sentences(explanation: Explanation, now: Timestamp) -> (String, Vec<Reason>) 
     }
 }
 
-fn leased(attempts: Vec<ppwasm_scheduler::LeasedTo>, now: Timestamp) -> (String, Vec<Reason>) {
+fn unconfirmed(
+    answers: Vec<(WorkerId, Box<str>)>,
+    until: Timestamp,
+    attempts: Vec<LeasedTo>,
+    witnesses: Vec<WorkerId>,
+    now: Timestamp,
+) -> (String, Vec<Reason>) {
+    let state = match answers.len() {
+        1 => "The task has an outcome, which another worker is to confirm.".to_owned(),
+        count => {
+            format!("The task has {count} outcomes, no two the same; another worker is to decide.")
+        }
+    };
+    let wait = format!(
+        "It is recorded without that in {} at the latest.",
+        time(until.since(now))
+    );
+    let by = |text: &str, worker| Reason {
+        worker: Some(worker),
+        text: Text::truncated(text),
+        score: None,
+    };
+    let mut reasons: Vec<_> = (answers.into_iter())
+        .map(|(worker, target)| by(&format!("It has answered, on {target}."), worker))
+        .collect();
+    let is_there = !attempts.is_empty();
+    reasons.extend(leased(attempts, now).1);
+    if !is_there {
+        let may = |worker| by("It may be given the task next.", worker);
+        reasons.extend(witnesses.into_iter().map(may));
+    }
+    reasons.push(plain(&wait));
+    (state, reasons)
+}
+
+fn leased(attempts: Vec<LeasedTo>, now: Timestamp) -> (String, Vec<Reason>) {
     let is_running = attempts.iter().any(|attempt| attempt.is_running);
     let state = match is_running {
         true => "The task runs.",
         false => "The task waits at a worker.",
     };
-    let tell = |attempt: ppwasm_scheduler::LeasedTo| {
+    let tell = |attempt: LeasedTo| {
         let since = time(now.since(attempt.since));
         let text = match attempt.is_running {
             true => format!("It runs there; it was given {since} ago."),
@@ -160,6 +202,9 @@ fn obstacle_text(obstacle: Obstacle, now: Timestamp) -> String {
         Obstacle::Drained(DrainReason::Requested) => "It is drained: somebody asked for it.".into(),
         Obstacle::Drained(DrainReason::FailsTasks) => {
             "It is drained: it failed tasks that others then ran.".into()
+        }
+        Obstacle::Drained(DrainReason::GivesWrongResults) => {
+            "It is drained: others contradicted its outcomes.".into()
         }
         Obstacle::Drained(DrainReason::Revoked) => "Its certificate is revoked.".into(),
         Obstacle::Draining => "It is about to leave.".into(),
@@ -261,6 +306,12 @@ mod tests {
                     is_running: false,
                     ahead: 3,
                 }],
+            },
+            Explanation::Unconfirmed {
+                answers: vec![(worker("a"), "x86_64-unknown-linux-gnu".into())],
+                until: Timestamp(20_000_000),
+                attempts: Vec::new(),
+                witnesses: vec![worker("b")],
             },
             Explanation::Queued {
                 ahead_in_job: 4,

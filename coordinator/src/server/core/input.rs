@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::directory::Seen;
 use super::effects::Effect;
+use super::withheld;
 use super::{
     AskKind, Asker, Bodies, Connected, Core, JOBS_PER_STEP, SPACE_EVERY, SPACE_MARGIN, pin, wall_ms,
 };
@@ -283,13 +284,10 @@ impl Core {
             Message::Ended(ended) => {
                 let mut attempts = Vec::with_capacity(ended.results.len());
                 bodies.results.reserve(ended.results.len());
+                let mut verified = Vec::new();
                 for result in ended.results {
-                    attempts.push(Ended {
-                        claim: result.claim,
-                        outcome: result.kind,
-                        run_time: Micros(result.usage.wall_us),
-                        outcome_bytes: result.outcome.byte_count(),
-                    });
+                    let (claim, kind) = (result.claim, result.kind);
+                    let outcome_bytes = result.outcome.byte_count();
                     let optional = |one: Option<Payload>| one.map(body).unwrap_or_default();
                     let stored = TaskResult {
                         outcome: body(result.outcome),
@@ -298,12 +296,36 @@ impl Core {
                         run_time_us: result.usage.wall_us,
                         memory_bytes: result.usage.memory_bytes,
                     };
-                    bodies.results.push((result.claim.lease, stored));
+                    let spec = self.scheduler.job_spec(claim.identity.job);
+                    let is_verified = spec.is_some_and(|spec| spec.verify_percent > 0);
+                    attempts.push(Ended {
+                        claim,
+                        outcome: kind,
+                        run_time: Micros(stored.run_time_us),
+                        outcome_bytes,
+                        digest: match is_verified {
+                            true => withheld::digest(&stored),
+                            false => Digest::from_bytes([0; 32]),
+                        },
+                    });
+                    if is_verified {
+                        verified.push(claim);
+                    }
+                    bodies.results.push((claim.lease, stored));
                 }
-                Event::LeasesEnded {
+                let ended = Event::LeasesEnded {
                     session,
                     ended: attempts,
+                };
+                self.handle(ended, &mut bodies);
+                for claim in verified {
+                    if self.scheduler.is_withheld(session, &claim) {
+                        let (job, task) = (claim.identity.job, claim.identity.task);
+                        let result = bodies.result(claim.lease);
+                        self.withheld.keep(job, task, claim.lease, result);
+                    }
                 }
+                return;
             }
             Message::GiveBack(back) => Event::LeasesGivenBack {
                 session,

@@ -9,6 +9,8 @@ mod effects;
 mod explain;
 mod input;
 mod queries;
+mod verified;
+mod withheld;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use self::directory::{Directory, place};
 use self::effects::Effect;
 pub(crate) use self::explain::time;
 pub(crate) use self::input::{Ask, Input, Offer, failed};
+use self::withheld::Withheld;
 use super::session::Outgoing;
 use super::terms::JobTerms;
 use super::watch::{self, Watch};
@@ -135,6 +138,8 @@ pub(crate) struct Core {
     builds: JoinSet<()>,
     may_build: Arc<Semaphore>,
     outbox: Outbox,
+    /// Bodies of outcomes that wait for another worker's.
+    withheld: Withheld,
 }
 
 impl Core {
@@ -179,6 +184,7 @@ impl Core {
             builds: JoinSet::new(),
             may_build: Arc::new(Semaphore::new(BUILDS_MAX)),
             outbox,
+            withheld: Withheld::default(),
         };
         core.take_step(&mut Bodies::default());
         core.stop_failed_jobs();
@@ -270,13 +276,17 @@ impl Core {
             Record::TaskEnded { job, task, end } => {
                 let worker = match &end {
                     TaskEnd::Outcome { worker, .. } => Some(worker.clone()),
-                    TaskEnd::Abandoned | TaskEnd::Quarantined => None,
+                    TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => None,
                 };
+                let verification = end.verification().cloned().map(Box::new);
                 let kind = end.outcome();
                 let mut told = None;
                 let write = match &end {
                     TaskEnd::Outcome { lease, .. } => {
-                        let result = bodies.result(*lease);
+                        let result = match self.withheld.take(job, task, *lease) {
+                            Some(result) => result,
+                            None => bodies.result(*lease),
+                        };
                         if self.watches.contains_key(&job) {
                             told = watch::told(task, &end, &result);
                         }
@@ -290,7 +300,8 @@ impl Core {
                             result: Box::new(result),
                         }
                     }
-                    TaskEnd::Abandoned | TaskEnd::Quarantined => {
+                    TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => {
+                        self.withheld.forget_task(job, task);
                         Write::Record(Record::TaskEnded { job, task, end })
                     }
                 };
@@ -300,11 +311,13 @@ impl Core {
                     kind,
                     worker,
                     told,
+                    verification,
                 };
                 group.effects.push(effect);
                 write
             }
             Record::JobEnded { job, how } => {
+                self.withheld.forget_job(job);
                 group.effects.push(Effect::JobEnded(job, how));
                 Write::Record(Record::JobEnded { job, how })
             }
@@ -426,6 +439,9 @@ fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, Serv
             Record::TaskEnded { job, end, .. } => {
                 if let Some(listed) = directory.job_mut(*job) {
                     listed.kinds[place(end.outcome())] += 1;
+                    if let Some(verification) = end.verification() {
+                        listed.verified.add(end.outcome(), verification);
+                    }
                 }
             }
             Record::JobRetried { job, .. } => {

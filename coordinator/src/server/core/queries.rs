@@ -102,6 +102,10 @@ impl Core {
             load_failure,
             time: None,
             stream: None,
+            verification: (spec.verify_percent > 0).then(|| {
+                let waiting = self.scheduler.job(job).map_or(0, |view| view.unconfirmed);
+                listed.verified.told(spec.verify_percent, waiting)
+            }),
         }
         .into()
     }
@@ -179,7 +183,9 @@ impl Core {
         WorkerSummary {
             state: match view.obstacle {
                 Some(Obstacle::Away) => WorkerState::Away,
-                Some(Obstacle::Drained(DrainReason::FailsTasks)) => WorkerState::Distrusted,
+                Some(Obstacle::Drained(
+                    DrainReason::FailsTasks | DrainReason::GivesWrongResults,
+                )) => WorkerState::Distrusted,
                 Some(Obstacle::Drained(_) | Obstacle::Draining) => WorkerState::Draining,
                 _ => WorkerState::Serving,
             },
@@ -195,6 +201,7 @@ impl Core {
             silent_ms: silent.unwrap_or(self.now().0 / 1000),
             label: seen.and_then(|seen| seen.label.clone()),
             build: seen.map(|seen| seen.build.clone()),
+            contradicted: (view.contradicted > 0).then_some(view.contradicted.into()),
             name: view.worker,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
-use ppwasm_proto::wire::{BlobRef, Done, ErrorCode, Message};
+use ppwasm_proto::wire::{BlobRef, Done, ErrorCode, Message, TimeSource};
 
 use super::blobs::blob_of;
 use super::{CONVERSATIONS_MAX, End, Reader};
@@ -38,6 +38,15 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 let (request, job) = (open.request, open.job);
                 if open.limits.check().is_err() {
                     let reason = "a limit is out of range";
+                    return self
+                        .say(failed(request, ErrorCode::InvalidValue, reason, None))
+                        .await;
+                }
+                let is_repeatable = matches!(open.time, TimeSource::Deterministic { .. })
+                    && open.keep_instance != Some(true);
+                if open.verify_percent.is_some() && !is_repeatable {
+                    let reason = "tasks with real clocks, or that see what others left, cannot be verified: \
+                                  they may differ each time";
                     return self
                         .say(failed(request, ErrorCode::InvalidValue, reason, None))
                         .await;

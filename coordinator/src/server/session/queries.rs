@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
 use ppwasm_proto::wire::{
-    ErrorCode, List, Message, NAME_BYTES_MAX, REASONS_MAX, Reason, TaskExplained, Text,
+    ErrorCode, List, Message, NAME_BYTES_MAX, REASONS_MAX, Reason, TaskExplained, Text, Verdict,
+    Verification,
 };
 use ppwasm_proto::{Digest, FunctionBundle};
 use ppwasm_scheduler::{Micros, TaskEnd};
@@ -90,29 +91,61 @@ impl<R: LinkReceiver> Reader<'_, R> {
     }
 }
 
-/// Adds what is known of a task that has ended: which attempt it was, and where. The scheduler forgets that.
+/// Adds what is known of a task that has ended: which attempt it was, where, and what came of verifying it. The scheduler
+/// forgets that.
 fn tell_end(told: &mut TaskExplained, ended: EndedTask) {
-    let TaskEnd::Outcome {
+    let mut reasons = std::mem::take(&mut told.reasons).into_vec();
+    if let Some(verification) = ended.end.verification() {
+        reasons.extend(verified(verification));
+    }
+    if let TaskEnd::Outcome {
         attempt, worker, ..
     } = ended.end
-    else {
-        return;
-    };
-    told.attempts = told.attempts.max(attempt.number());
-    let text = format!(
-        "It ran there for {}, in attempt {}.",
-        time(Micros(ended.result.run_time_us)),
-        attempt.number()
-    );
-    let reason = Reason {
-        worker: Some(worker),
-        text: Text::truncated(&text),
-        score: None,
-    };
-    let mut reasons = std::mem::take(&mut told.reasons).into_vec();
-    reasons.insert(0, reason);
+    {
+        told.attempts = told.attempts.max(attempt.number());
+        let text = format!(
+            "It ran there for {}, in attempt {}.",
+            time(Micros(ended.result.run_time_us)),
+            attempt.number()
+        );
+        let reason = Reason {
+            worker: Some(worker),
+            text: Text::truncated(&text),
+            score: None,
+        };
+        reasons.insert(0, reason);
+    }
     reasons.truncate(REASONS_MAX);
     told.reasons = List::try_from(reasons).unwrap_or_default();
+}
+
+/// What came of verifying a task that has ended.
+fn verified(of: &Verification) -> Vec<Reason> {
+    let plain = |text: &str| Reason {
+        worker: None,
+        text: Text::truncated(text),
+        score: None,
+    };
+    let mut reasons = vec![plain(match of.verdict {
+        Verdict::Confirmed => "It was verified: another worker gave the same bytes.",
+        Verdict::Alone => "It is unverified: there was no other worker.",
+        Verdict::Disputed => {
+            "It was given up: workers contradict each other, and there was no third to decide."
+        }
+        _ => "It is unverified: no other worker gave an answer that decides.",
+    })];
+    reasons.extend(of.testimonies.iter().map(|one| {
+        let what = match one.agrees {
+            true => "It gave this result",
+            false => "It gave another result",
+        };
+        Reason {
+            worker: Some(one.worker.clone()),
+            text: Text::truncated(&format!("{what}, on {}.", one.target.as_str())),
+            score: None,
+        }
+    }));
+    reasons
 }
 
 /// Reads of the store that may take a while.

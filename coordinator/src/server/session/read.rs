@@ -93,6 +93,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     slots: number(offer.slots),
                     credit: number(offer.credit),
                     label: format!("{} {}", offer.target, offer.cpu_profile).into(),
+                    target: offer.target.as_str().into(),
                     is_draining: offer.is_draining == Some(true),
                     held: offer.held.into_vec(),
                     images: offer.functions.into_vec(),

@@ -38,6 +38,7 @@ fn store_with(folder: &std::path::Path, tasks: u64) -> Arc<MemoryStore> {
         limits: Limits::default(),
         attempts_max: 5,
         is_deterministic: true,
+        verify_percent: 0,
         body: Digest::of(b"terms"),
     };
     let body = Body::Inline(BUNDLE.to_vec());
@@ -66,6 +67,7 @@ fn end(task: u64) -> (TaskEnd, TaskResult) {
         attempt: Attempt(1),
         lease: LeaseId(task),
         worker: "w".parse().unwrap(),
+        verification: None,
     };
     // Every seventh is too large to be given along.
     let bytes = if task.is_multiple_of(7) {

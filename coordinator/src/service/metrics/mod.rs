@@ -111,6 +111,16 @@ fn of_now(page: &mut Page, snapshot: &Snapshot, sessions: usize) {
 
 fn of_scheduler(page: &mut Page, snapshot: &Snapshot) {
     let counters = &snapshot.counters;
+    page.counters(
+        "ppwasm_tasks_verified_total",
+        "Tasks that were to be verified and have ended, by what came of it.",
+        "verdict",
+        &[
+            ("confirmed", counters.confirmed),
+            ("unconfirmed", counters.unverified),
+            ("disputed", counters.disputed),
+        ],
+    );
     for (name, help, value) in [
         (
             "ppwasm_grants_total",
@@ -131,6 +141,11 @@ fn of_scheduler(page: &mut Page, snapshot: &Snapshot) {
             "ppwasm_second_attempts_total",
             "Second attempts beside a slow one.",
             counters.second_attempts,
+        ),
+        (
+            "ppwasm_contradicted_outcomes_total",
+            "Outcomes of workers that two others contradicted.",
+            counters.contradicted,
         ),
         (
             "ppwasm_late_outcomes_total",

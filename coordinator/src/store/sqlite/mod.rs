@@ -370,7 +370,7 @@ impl Store for SqliteStore {
 }
 
 #[cfg(test)]
-pub(super) use schema::{VERSION_1, VERSION_2};
+pub(super) use schema::{VERSION_1, VERSION_2, VERSION_3};
 
 /// What the connection that writes is told, by name.
 #[cfg(test)]

@@ -252,7 +252,7 @@ pub(super) fn outcomes(
             continue;
         }
         let packed = found
-            .get_ref(11)?
+            .get_ref(12)?
             .as_blob()
             .map_err(|_| torn("outcome", outcome.key))?;
         if body_sum(packed) != outcome.body_sum {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ppwasm_proto::fabric::{ClientName, OutcomeKind, Priority, WorkerId};
+use ppwasm_proto::wire::Verification;
 use ppwasm_proto::{Attempt, Digest, JobId, LimitKind, Limits, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, TaskEnd};
 use rusqlite::types::FromSql;
@@ -150,7 +151,7 @@ pub(super) fn at<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, ReadError
 }
 
 pub(super) const JOB_COLUMNS: &str = "number, id, owner, priority, function, limits, \
-     attempts_max, is_deterministic, body, submitted_ms, details, sum";
+     attempts_max, is_deterministic, body, submitted_ms, details, sum, verify_percent";
 
 /// A row of `job`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +166,7 @@ pub(super) struct JobRow {
 impl JobRow {
     pub(super) fn sum(&self) -> i64 {
         let spec = &self.spec;
-        Sum::of("job")
+        let sum = Sum::of("job")
             .int(self.number)
             .bytes(self.id.as_bytes())
             .bytes(spec.owner.as_str().as_bytes())
@@ -176,8 +177,12 @@ impl JobRow {
             .int(spec.is_deterministic.into())
             .bytes(spec.body.as_bytes())
             .int(self.submitted_ms)
-            .bytes(&self.details)
-            .finish()
+            .bytes(&self.details);
+        // Rows of version 1 have nothing there, and their sums hold.
+        match spec.verify_percent {
+            0 => sum.finish(),
+            percent => sum.int(percent.into()).finish(),
+        }
     }
 
     pub(super) fn read(row: &Row<'_>) -> Result<Self, ReadError> {
@@ -196,6 +201,7 @@ impl JobRow {
                 limits: limits_from(&limits).ok_or_else(|| bad("limits"))?,
                 attempts_max: at(row, 6)?,
                 is_deterministic: at::<i64>(row, 7)? != 0,
+                verify_percent: at(row, 12)?,
                 body: Digest::from_bytes(at(row, 8)?),
             }),
             submitted_ms: at(row, 9)?,
@@ -271,7 +277,7 @@ impl StateRow {
 }
 
 /// All of a row of `outcome` but its bodies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OutcomeRow {
     pub(super) key: i64,
     pub(super) round: i64,
@@ -283,27 +289,31 @@ pub(super) struct OutcomeRow {
     pub(super) run_time_us: i64,
     pub(super) memory_bytes: i64,
     pub(super) body_sum: i64,
+    /// What came of verifying it, encoded.
+    pub(super) verification: Option<Vec<u8>>,
 }
 
-pub(super) const OUTCOME_COLUMNS: &str =
-    "key, round, kind, attempt, lease, worker, at_ms, run_time_us, memory_bytes, body_sum, sum";
+pub(super) const OUTCOME_COLUMNS: &str = "key, round, kind, attempt, lease, worker, at_ms, run_time_us, memory_bytes, body_sum, sum, verification";
 
 impl OutcomeRow {
     pub(super) fn sum(&self) -> i64 {
-        Sum::of("outcome")
-            .ints([
-                self.key,
-                self.round,
-                self.kind,
-                self.attempt.into(),
-                self.lease,
-                self.worker,
-                self.at_ms,
-                self.run_time_us,
-                self.memory_bytes,
-                self.body_sum,
-            ])
-            .finish()
+        let sum = Sum::of("outcome").ints([
+            self.key,
+            self.round,
+            self.kind,
+            self.attempt.into(),
+            self.lease,
+            self.worker,
+            self.at_ms,
+            self.run_time_us,
+            self.memory_bytes,
+            self.body_sum,
+        ]);
+        // Rows of version 1 have nothing there, and their sums hold.
+        match &self.verification {
+            None => sum.finish(),
+            Some(verification) => sum.bytes(verification).finish(),
+        }
     }
 
     pub(super) fn read(row: &Row<'_>) -> Result<Self, ReadError> {
@@ -318,6 +328,7 @@ impl OutcomeRow {
             run_time_us: at(row, 7)?,
             memory_bytes: at(row, 8)?,
             body_sum: at(row, 9)?,
+            verification: at(row, 11)?,
         };
         if outcome.sum() != at::<i64>(row, 10)? {
             return Err(torn("outcome", outcome.key));
@@ -336,7 +347,18 @@ impl OutcomeRow {
 
     /// How the task ended; `worker` is the name that belongs to the number.
     pub(super) fn end(&self, worker: Option<WorkerId>) -> Result<TaskEnd, ReadError> {
+        let verification = match &self.verification {
+            None => None,
+            Some(bytes) => match Verification::from_bytes(bytes) {
+                Ok(verification) => Some(Box::new(verification)),
+                Err(_) => return Err(odd("outcome", self.key, "verification")),
+            },
+        };
         Ok(match self.kind {
+            DISPUTED => TaskEnd::Disputed {
+                verification: verification
+                    .ok_or_else(|| odd("outcome", self.key, "verification"))?,
+            },
             ABANDONED => TaskEnd::Abandoned,
             QUARANTINED => TaskEnd::Quarantined,
             kind => TaskEnd::Outcome {
@@ -344,6 +366,7 @@ impl OutcomeRow {
                 attempt: Attempt(self.attempt),
                 lease: ppwasm_proto::fabric::LeaseId(self.lease.cast_unsigned()),
                 worker: worker.ok_or_else(|| odd("outcome", self.key, "worker"))?,
+                verification,
             },
         })
     }
@@ -353,12 +376,14 @@ const SUCCEEDED: i64 = 0;
 /// Ends without a worker.
 const ABANDONED: i64 = 16;
 const QUARANTINED: i64 = 17;
+const DISPUTED: i64 = 18;
 
 /// The number that stands for how a task ended.
 pub(super) const fn end_number(end: &TaskEnd) -> i64 {
     match end {
         TaskEnd::Abandoned => ABANDONED,
         TaskEnd::Quarantined => QUARANTINED,
+        TaskEnd::Disputed { .. } => DISPUTED,
         TaskEnd::Outcome { outcome, .. } => match outcome {
             OutcomeKind::Succeeded => SUCCEEDED,
             OutcomeKind::Raised => 1,
@@ -404,6 +429,7 @@ pub(super) const fn drain_number(why: DrainReason) -> i64 {
         DrainReason::Requested => 0,
         DrainReason::FailsTasks => 1,
         DrainReason::Revoked => 2,
+        DrainReason::GivesWrongResults => 3,
     }
 }
 
@@ -412,6 +438,7 @@ pub(super) const fn drain_reason(number: i64) -> Option<DrainReason> {
         0 => DrainReason::Requested,
         1 => DrainReason::FailsTasks,
         2 => DrainReason::Revoked,
+        3 => DrainReason::GivesWrongResults,
         _ => return None,
     })
 }
@@ -495,6 +522,7 @@ mod tests {
                     attempt: Attempt(1),
                     lease: ppwasm_proto::fabric::LeaseId(1),
                     worker: "w".parse().unwrap(),
+                    verification: None,
                 };
                 assert_eq!(end_number(&end), number);
             }

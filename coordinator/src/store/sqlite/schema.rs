@@ -8,7 +8,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x7070_7753;
 
 /// What made each version out of the one before it. Never changed, only added to.
-pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 pub(in crate::store) const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -136,4 +136,10 @@ CREATE TABLE wished_slots (
     slots INTEGER NOT NULL,
     sum INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What share of a job is verified, and what came of it for each task: both empty for those of before.
+pub(in crate::store) const VERSION_3: &str = "
+ALTER TABLE job ADD COLUMN verify_percent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outcome ADD COLUMN verification BLOB;
 ";

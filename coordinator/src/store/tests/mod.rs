@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ppwasm_proto::fabric::{LeaseId, OutcomeKind, Priority, WorkerId};
+use ppwasm_proto::wire::{List, Testimony, Text, Verdict, Verification};
 use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, Record, TaskEnd};
 
@@ -69,6 +70,7 @@ fn spec(owner: &str) -> Box<JobSpec> {
         limits: Limits::default(),
         attempts_max: 5,
         is_deterministic: true,
+        verify_percent: if owner == "anna" { 0 } else { 30 },
         body: Digest::of(owner.as_bytes()),
     })
 }
@@ -100,6 +102,25 @@ fn end(outcome: OutcomeKind, attempt: u32) -> TaskEnd {
         attempt: Attempt(attempt),
         lease: LeaseId(u64::from(attempt) + 1000),
         worker: worker((attempt % 3) as u8),
+        verification: (attempt == 2).then(|| Box::new(verification(Verdict::Confirmed))),
+    }
+}
+
+fn verification(verdict: Verdict) -> Verification {
+    let said = [(1, true), (2, false), (3, true)].map(|(number, agrees)| Testimony {
+        worker: worker(number),
+        target: Text::truncated("x86_64-unknown-linux-gnu"),
+        agrees: agrees && verdict == Verdict::Confirmed,
+    });
+    Verification {
+        verdict,
+        testimonies: List::try_from(said.to_vec()).unwrap(),
+    }
+}
+
+fn disputed() -> TaskEnd {
+    TaskEnd::Disputed {
+        verification: Box::new(verification(Verdict::Disputed)),
     }
 }
 

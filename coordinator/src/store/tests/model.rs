@@ -27,9 +27,13 @@ fn any_write() -> impl Strategy<Value = Write> {
     let task = || (0..6_u64).prop_map(TaskId);
     let attempt = || (1..4_u32).prop_map(Attempt);
     let how = prop::sample::select(vec![JobEnd::Finished, JobEnd::Cancelled]);
-    let why = prop::sample::select(vec![DrainReason::Requested, DrainReason::Revoked]);
+    let why = prop::sample::select(vec![
+        DrainReason::Requested,
+        DrainReason::Revoked,
+        DrainReason::GivesWrongResults,
+    ]);
     let worker = || (0..3_u8).prop_map(worker);
-    let given_up = prop::sample::select(vec![TaskEnd::Abandoned, TaskEnd::Quarantined]);
+    let given_up = prop::sample::select(vec![TaskEnd::Abandoned, TaskEnd::Quarantined, disputed()]);
     let record = prop_oneof![
         (job(), 0..8_u64).prop_map(|(job, tasks)| Record::JobClosed { job, tasks }),
         (job(), 0..8_u64).prop_map(|(job, below)| Record::TasksReleased { job, below }),

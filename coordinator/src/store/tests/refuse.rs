@@ -131,14 +131,24 @@ fn of_version(migrations: &'static [&'static str]) -> Options {
 
 #[test]
 fn a_store_moves_forward_and_never_back() {
-    const NEWER: &[&str] = &[sqlite::VERSION_1, sqlite::VERSION_2, LATER];
+    const NEWER: &[&str] = &[
+        sqlite::VERSION_1,
+        sqlite::VERSION_2,
+        sqlite::VERSION_3,
+        LATER,
+    ];
     let folder = tempfile::tempdir().unwrap();
     // As the first version leaves it, which knew less and put no seal.
     drop(open(folder.path()));
     fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
     let first = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
     first
-        .execute_batch("DROP TABLE wished_slots; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE wished_slots;
+             ALTER TABLE job DROP COLUMN verify_percent;
+             ALTER TABLE outcome DROP COLUMN verification;
+             PRAGMA user_version = 1",
+        )
         .unwrap();
     drop(first);
     let store = open(folder.path());
@@ -155,7 +165,7 @@ fn a_store_moves_forward_and_never_back() {
     assert!(
         error
             .to_string()
-            .ends_with("has version 3; this program knows up to 2"),
+            .ends_with("has version 4; this program knows up to 3"),
         "{error}"
     );
     assert!(check(folder.path(), false).is_err());
@@ -178,7 +188,7 @@ fn the_disk_is_asked_for_all_it_can_promise() {
         ("cell_size_check", "1"),
         ("wal_autocheckpoint", "0"),
         ("application_id", "1886418771"),
-        ("user_version", "2"),
+        ("user_version", "3"),
     ];
     for (name, value) in expected {
         assert!(db.contains(&(name, value.to_owned())), "{name}: {db:?}");
@@ -217,4 +227,29 @@ fn a_store_has_one_secret_for_life() {
             .lease_key()
             != key
     );
+}
+
+/// What was written before tasks could be verified is read as it was.
+#[test]
+fn a_store_of_version_2_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let job = job_id(1);
+    let writes = vec![bundle(), submitted(job), added(job, 0, 3)];
+    commit(&store, 1, writes).unwrap();
+    let raised = ended(job, 0, OutcomeKind::Raised, 1);
+    commit(&store, 2, vec![raised]).unwrap();
+    let expected = dump(&store).unwrap();
+    drop(store);
+    fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
+    let db = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
+    db.execute_batch(
+        "ALTER TABLE job DROP COLUMN verify_percent;
+         ALTER TABLE outcome DROP COLUMN verification;
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(db);
+    let store = open(folder.path());
+    assert_eq!(dump(&store).unwrap(), expected);
 }

@@ -148,6 +148,7 @@ impl World {
                     slots: 2,
                     credit: 16,
                     label: "test".into(),
+                    target: "".into(),
                     is_draining: false,
                     held: Vec::new(),
                     images: vec![function],
@@ -179,6 +180,7 @@ impl World {
                     },
                     run_time: Micros(1000),
                     outcome_bytes: 10,
+                    digest: Digest::from_bytes([0; 32]),
                 });
                 Event::LeasesEnded {
                     session,

@@ -163,6 +163,8 @@ impl World {
             joins_at: 0,
             is_black_hole: false,
             lies: false,
+            target: "x",
+            wrong_percent: 0,
         };
         self.nodes.push(Node::new(index, plan));
         for worker in 0..self.nodes.len() {

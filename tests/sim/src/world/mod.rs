@@ -51,6 +51,10 @@ pub struct Report {
     pub granted: u64,
     /// Virtual time until all was over.
     pub seconds: u64,
+    /// Tasks whose outcome another worker confirmed.
+    pub confirmed: u64,
+    /// Workers that were drained for outcomes that were made up.
+    pub caught: u64,
 }
 
 /// A promise that was not kept.
@@ -196,6 +200,8 @@ impl World {
                 coordinator_starts: self.starts,
                 granted: self.oracle.grants.len() as u64,
                 seconds: self.now / S,
+                confirmed: self.oracle.verdicts().0,
+                caught: self.oracle.verdicts().1,
             }),
             Err(what) => Err(Failure {
                 seed: self.seed,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Sizes of outcomes from here on are made up.
+const MADE_UP: u64 = 1 << 32;
+
 impl World {
     pub(super) fn worker_starts(&mut self, worker: usize) -> Kept {
         if self.nodes[worker].agent.is_some() || self.nodes[worker].has_left {
@@ -154,14 +157,27 @@ impl World {
         } else {
             Exec::Ends(OutcomeKind::Succeeded, run_time, 8)
         };
+        let exec = self.perhaps_wrong(worker, exec);
         let time = if matches!(exec, Exec::Fails) {
             MS
         } else {
             run_time
         };
-        let life = node.life;
+        let life = self.nodes[worker].life;
         self.after(time, Ev::Executed(worker, life, lease, exec));
         Ok(())
+    }
+
+    /// Some workers make outcomes up, no two the same.
+    fn perhaps_wrong(&mut self, worker: usize, exec: Exec) -> Exec {
+        let wrong_percent = self.nodes[worker].plan.wrong_percent;
+        match exec {
+            Exec::Ends(_, run_time, _) if wrong_percent > 0 && self.rng.percent(wrong_percent) => {
+                let made_up = MADE_UP + self.rng.range(0, u64::MAX / 2);
+                Exec::Ends(OutcomeKind::Succeeded, run_time, made_up)
+            }
+            exec => exec,
+        }
     }
 
     pub(super) fn executed(
@@ -199,6 +215,7 @@ impl World {
             }
             Exec::Ends(outcome, run_time, outcome_bytes) => {
                 self.nodes[worker].executions.remove(&lease);
+                self.oracle.answered(lease, outcome_bytes < MADE_UP);
                 let run_time = Duration::from_micros(run_time);
                 let finished = Finished {
                     lease,

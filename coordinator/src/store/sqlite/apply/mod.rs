@@ -227,10 +227,11 @@ impl<'a> Apply<'a> {
             job.submitted_ms,
             details,
             job.sum(),
+            spec.verify_percent,
         ];
         let put = "INSERT INTO job (number, id, owner, priority, function, limits, attempts_max,
-                   is_deterministic, body, submitted_ms, details, sum)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   is_deterministic, body, submitted_ms, details, sum, verify_percent)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         self.put(put, columns)?;
         let state = StateRow {
             number,

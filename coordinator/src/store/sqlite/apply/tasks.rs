@@ -1,5 +1,6 @@
 //! Tasks and how they ended.
 
+use ppwasm_proto::wire::Verification;
 use ppwasm_proto::{JobId, TaskId};
 use ppwasm_scheduler::{JOB_TASKS_MAX, TaskEnd};
 use rusqlite::params;
@@ -107,7 +108,7 @@ impl Apply<'_> {
                 worker,
                 ..
             } => (attempt.0, column(lease.0), self.worker(worker)?),
-            TaskEnd::Abandoned | TaskEnd::Quarantined => (0, 0, 0),
+            TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => (0, 0, 0),
         };
         let outcome = OutcomeRow {
             key: key(state.number, task.0),
@@ -120,6 +121,7 @@ impl Apply<'_> {
             run_time_us: column(result.run_time_us),
             memory_bytes: column(result.memory_bytes),
             body_sum: body_sum(&packed),
+            verification: end.verification().map(Verification::to_bytes),
         };
         let done = if state.ended.is_some() {
             self.compare_outcome(&state, &outcome)?
@@ -146,7 +148,8 @@ impl Apply<'_> {
     fn put_outcome(&self, outcome: &OutcomeRow, packed: &[u8]) -> Result<bool, Stop> {
         let put =
             "INSERT INTO outcome (key, round, kind, attempt, lease, worker, at_ms, run_time_us,
-                   memory_bytes, body_sum, sum, bodies) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   memory_bytes, body_sum, sum, bodies, verification)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT DO NOTHING";
         let columns = params![
             outcome.key,
@@ -161,6 +164,7 @@ impl Apply<'_> {
             outcome.body_sum,
             outcome.sum(),
             packed,
+            outcome.verification,
         ];
         Ok(self.put(put, columns)? == Answer::Done)
     }
@@ -177,7 +181,7 @@ impl Apply<'_> {
         let same = OutcomeRow {
             at_ms: there.at_ms,
             round: there.round,
-            ..*outcome
+            ..outcome.clone()
         };
         Ok((there.counts(state.round) && there == same).then_some(Answer::Known))
     }
