@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use ppwasm_certs::Role;
 use ppwasm_coordinator::child::{ChildProgram, Confinement, confinement};
-use ppwasm_coordinator::service::{Builders, Coordinator, CoordinatorConfig, STORE_FOLDER};
-use ppwasm_coordinator::store::SEAL_FILE;
+use ppwasm_coordinator::server::ServerError;
+use ppwasm_coordinator::service::{
+    Builders, Coordinator, CoordinatorConfig, STORE_FOLDER, StartError,
+};
+use ppwasm_coordinator::store::{OpenError, ReadError, SEAL_FILE};
 use ppwasm_host::GuestFolder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -129,9 +132,8 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
         super::submit::tell_preparing();
     }
     let ended = runtime.block_on(async {
-        let coordinator = Coordinator::start(config, builders)
-            .await
-            .machine("could not start")?;
+        let coordinator = Coordinator::start(config, builders).await;
+        let coordinator = coordinator.map_err(|error| not_started(&error))?;
         greet(&coordinator, &folder).await?;
         let signal = tokio::select! {
             signal = signals.recv() => signal,
@@ -146,6 +148,38 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
     // What still computes an image is of no use to anybody.
     runtime.shutdown_background();
     ended
+}
+
+/// Why it does not start, and what to do where that is known.
+fn not_started(error: &StartError) -> Failure {
+    let damaged = "`ppwasm coordinator check` says all that is wrong with it; start from a backup";
+    let advice = match error {
+        StartError::Store(error) => match error {
+            OpenError::Locked { .. } => {
+                Some("stop that coordinator, or keep this one elsewhere with --dir")
+            }
+            OpenError::NewerVersion { .. } => Some(
+                "use the version of ppwasm that wrote it, or start from a backup of before the upgrade",
+            ),
+            OpenError::Damaged { .. } => Some(damaged),
+            OpenError::Foreign { .. } => Some("choose another folder with --dir"),
+            OpenError::NetworkFileSystem { .. } => {
+                Some("keep it on a disk of this machine, with --dir")
+            }
+            OpenError::NoSpace { .. } => Some("make room, and start it again"),
+            _ => None,
+        },
+        StartError::Read(ReadError::Damaged(_))
+        | StartError::Server(ServerError::Read(ReadError::Damaged(_))) => Some(damaged),
+        StartError::Listen { .. } => Some("choose another address with --listen"),
+        StartError::Metrics { .. } => Some("choose another address with --metrics"),
+        _ => None,
+    };
+    let line = format!("could not start: {}", chain(error));
+    Failure::Machine(match advice {
+        Some(advice) => anyhow::anyhow!("{line}; {advice}"),
+        None => anyhow::anyhow!("{line}"),
+    })
 }
 
 /// What was said about leases and graces.

@@ -7,6 +7,7 @@ use ppwasm_certs::Role;
 use ppwasm_session::{JoinError, join};
 
 use super::worker::{resolve, token};
+use crate::address::Address;
 use crate::args;
 use crate::config::{self, COORDINATOR, Config};
 use crate::exit_code::ExitCode;
@@ -29,7 +30,7 @@ pub(super) fn login(args: &args::Login) -> Result<ExitCode> {
     let addresses = resolve(&args.coordinator)?;
     let name = args.name.clone().unwrap_or_else(own_name);
     let joined = runtime()?.block_on(join(&addresses, &token, &name));
-    let credentials = joined.map_err(|error| refused(&error, args))?;
+    let credentials = joined.map_err(|error| refused(&error, &args.coordinator, Role::Client))?;
     let leaf = credentials
         .leaf()
         .machine("what was issued cannot be used")?;
@@ -66,10 +67,10 @@ pub(super) fn logout() -> Result<ExitCode> {
     Ok(ExitCode::Succeeded)
 }
 
-fn refused(error: &JoinError, args: &args::Login) -> Failure {
-    let address = &args.coordinator;
-    let again =
-        "get a new token with `ppwasm certs token --role client` on the coordinator's machine";
+pub(super) fn refused(error: &JoinError, address: &Address, role: Role) -> Failure {
+    let again = format!(
+        "get a new token with `ppwasm certs token --role {role}` on the coordinator's machine"
+    );
     match error {
         JoinError::Refused { .. } => Failure::cluster(format!(
             "{address} does not take the token: it is used up, has expired, or is for another name or role; {again}"

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ppwasm_certs::JoinToken;
+use ppwasm_certs::{JoinToken, Role};
 use ppwasm_host::{Host, Target};
 use ppwasm_link::DialError;
 use ppwasm_proto::fabric::Incarnation;
+use ppwasm_proto::wire::{CloseCode, ErrorCode};
 use ppwasm_session::link::CoordinatorDialer;
 use ppwasm_worker::agent::{Config, ExitReason};
 use ppwasm_worker::{
@@ -147,7 +148,16 @@ async fn membership(
         None => own_name()?,
     };
     let joined = Membership::join(&path, addresses, token, &name).await;
-    let membership = joined.usage(args.coordinator.to_string())?;
+    let membership = match joined {
+        Err(MembershipError::Join(error)) => {
+            return Err(super::login::refused(
+                &error,
+                &args.coordinator,
+                Role::Worker,
+            ));
+        }
+        joined => joined.usage(args.coordinator.to_string())?,
+    };
     visible::note(&format!("ppwasm: joined as {}", membership.name()));
     Ok(membership)
 }
@@ -272,7 +282,7 @@ async fn make_host(
                 | ProvisionError::Closed(_)
                 | ProvisionError::Timeout { .. }),
             ) => error,
-            Err(error) => return Err(error).machine("could not get the sandbox"),
+            Err(error) => return Err(no_sandbox(error)),
         };
         // A coordinator that is away comes back; a person wants to know.
         let line = format!("{}: {}; trying again", args.coordinator, chain(&error));
@@ -312,6 +322,32 @@ pub(crate) fn provisioned_host(state: Option<&Path>, target: Option<Target>) -> 
         slots: 1,
     };
     provisioned(&wanted).machine("could not use the worker's sandbox")
+}
+
+/// Why there is no sandbox, and what to do where that is known.
+fn no_sandbox(error: ProvisionError) -> Failure {
+    let again = "join again with a new token of `ppwasm certs token --role worker`: --join TOKEN";
+    let advice = match &error {
+        ProvisionError::Dial(DialError::Rejected(code, _)) => match code {
+            CloseCode::Revoked => Some(format!("ask its operator, then {again}")),
+            CloseCode::Expired => Some(format!("set the clocks right, or {again}")),
+            CloseCode::IdentityRefused => Some(again.to_owned()),
+            _ => Some("install the version of ppwasm that the coordinator runs".to_owned()),
+        },
+        ProvisionError::Refused {
+            code: ErrorCode::VersionUnsupported,
+            ..
+        } => Some("install the version of ppwasm that the coordinator runs".to_owned()),
+        ProvisionError::NoProfile | ProvisionError::ProfileNotSupported { .. } => {
+            Some("`ppwasm doctor` says what this machine lacks".to_owned())
+        }
+        _ => None,
+    };
+    let line = format!("could not get the sandbox: {}", chain(&error));
+    Failure::Machine(match advice {
+        Some(advice) => anyhow::anyhow!("{line}; {advice}"),
+        None => anyhow::anyhow!("{line}"),
+    })
 }
 
 fn tell_provisioning(step: Provisioning) {

@@ -1,14 +1,33 @@
 //! A cluster of real processes on this machine: a coordinator, workers and clients, each with a folder of its own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::support::{Folder, Run, finish};
 
 /// Whatever is waited for comes within this time, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Whether there is a compiled guest to begin with.
+static PREPARED: Mutex<bool> = Mutex::new(false);
+
+/// What a coordinator has compiled, with the key that it signed it with.
+fn copy_guest(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("store")).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for part in ["artifacts", "artifact.key", "store/blobs"] {
+        let copied = Command::new("cp")
+            .args(["-r", "--reflink=auto"])
+            .arg(from.join(part))
+            .arg(to.join(part))
+            .status();
+        assert!(copied.unwrap().success(), "{part} of {}", from.display());
+    }
+}
 
 /// A coordinator, and what belongs to it.
 pub(crate) struct Cluster {
@@ -39,7 +58,20 @@ impl Cluster {
             workers: Vec::new(),
             address: String::new(),
         };
-        cluster.start_coordinator("127.0.0.1:0");
+        {
+            // The guest is compiled once for all clusters of a run; everything else is each one's own.
+            let prepared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("it-guest");
+            let mut is_prepared = PREPARED.lock().unwrap_or_else(PoisonError::into_inner);
+            if *is_prepared {
+                copy_guest(&prepared, &cluster.home);
+            }
+            cluster.start_coordinator("127.0.0.1:0");
+            if !*is_prepared {
+                let _ = fs::remove_dir_all(&prepared);
+                copy_guest(&cluster.home, &prepared);
+                *is_prepared = true;
+            }
+        }
         let token = cluster.token(&["--role", "client"]);
         let address = cluster.address.clone();
         let login = cluster

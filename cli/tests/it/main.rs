@@ -23,4 +23,5 @@ mod scripts;
 mod signals;
 mod support;
 mod terminal;
+mod told;
 mod verify;
