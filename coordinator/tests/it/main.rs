@@ -13,3 +13,4 @@ mod jobs;
 mod permissions;
 mod restart;
 mod upkeep;
+mod verify;
