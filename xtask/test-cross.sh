@@ -3,8 +3,9 @@
 # as bytecode, and with checks at every access. Results and memories have to be equal to the last bit. Then one cluster of
 # all kinds of workers runs a corpus on each of them.
 #
-#   xtask/test-cross.sh          what .ci/run has time for
-#   xtask/test-cross.sh --long   more random programs, more profiles, all examples
+#   xtask/test-cross.sh             all of it
+#   xtask/test-cross.sh --cluster   the cluster only, which .ci/run has time for
+#   xtask/test-cross.sh --long      more random programs, more profiles, all examples
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,15 +17,17 @@ aarch64=aarch64-unknown-linux-gnu riscv64=riscv64gc-unknown-linux-gnu
 # Random programs that this machine runs, and how many of them run under emulation and as bytecode.
 seeds=600 seeds_elsewhere=40
 profiles=(x86-64-v2-checked aarch64-lse riscv64gc pulley64)
+only_cluster=
 case ${1-} in
 '') ;;
+--cluster) only_cluster=1 ;;
 --long)
     seeds=4000 seeds_elsewhere=400
     profiles+=(aarch64 riscv64gc-checked)
     export PPWASM_ALL_EXAMPLES=1
     ;;
 *)
-    echo "usage: xtask/test-cross.sh [--long]" >&2
+    echo "usage: xtask/test-cross.sh [--cluster|--long]" >&2
     exit 2
     ;;
 esac
@@ -63,7 +66,8 @@ same() {
 }
 
 say "building for this machine"
-cargo build --workspace --locked --quiet --bin ppwasm --example corpus --example compile
+cargo build --workspace --locked --quiet --bin ppwasm
+[ -n "$only_cluster" ] || cargo build --workspace --locked --quiet --example corpus --example compile
 say "building for aarch64 and riscv64"
 xtask/cross.sh all build --locked --quiet --profile board --no-default-features \
     -p ppwasm --features ppwasm/pulley --bin ppwasm -p ppwasm-host --features ppwasm-host/pulley --example corpus
@@ -73,35 +77,39 @@ for kind in aarch64 riscv64; do
     size=$(stat -c %s "target/cross/build/${!kind}/board/ppwasm")
     printf 'the worker for %s: %d KiB\n' "$kind" $((size / 1024))
 done
-say "compiling the guest for ${profiles[*]}"
-"$programs/compile" "$parts" "${profiles[@]}"
+# Programs on hosts: what they come to, and what they leave in memory.
+hosts() {
+    say "compiling the guest for ${profiles[*]}"
+    "$programs/compile" "$parts" "${profiles[@]}"
 
-say "programs on this machine: the corpus and random ones from $seeds seeds"
-run native native --local "${corpus[@]}"
-run random-native native --local --random "0-$seeds"
-[ "$(wc -l <"$results/native")" -gt 40 ] || fail "the corpus has become small"
-say "with checks at every access"
-run checked native "$parts/x86-64-v2-checked" "${corpus[@]}"
-run random-checked native "$parts/x86-64-v2-checked" --random "0-$seeds"
-same checked native
-same random-checked random-native
-for profile in "${profiles[@]}"; do
-    case $profile in
-    aarch64*) kind=aarch64 ;;
-    riscv64*) kind=riscv64 ;;
-    pulley64) kind=native ;;
-    *) continue ;;
-    esac
-    say "$profile on $kind: the corpus and random ones from $seeds_elsewhere seeds"
-    run "$profile" "$kind" "$parts/$profile" "${corpus[@]}" &
-    first=$!
-    run "random-$profile" "$kind" "$parts/$profile" --random "0-$seeds_elsewhere" &
-    wait "$first"
-    wait "$!"
-    same "$profile" native
-    same "random-$profile" random-native
-done
+    say "programs on this machine: the corpus and random ones from $seeds seeds"
+    run native native --local "${corpus[@]}"
+    run random-native native --local --random "0-$seeds"
+    [ "$(wc -l <"$results/native")" -gt 40 ] || fail "the corpus has become small"
+    say "with checks at every access"
+    run checked native "$parts/x86-64-v2-checked" "${corpus[@]}"
+    run random-checked native "$parts/x86-64-v2-checked" --random "0-$seeds"
+    same checked native
+    same random-checked random-native
+    for profile in "${profiles[@]}"; do
+        case $profile in
+        aarch64*) kind=aarch64 ;;
+        riscv64*) kind=riscv64 ;;
+        pulley64) kind=native ;;
+        *) continue ;;
+        esac
+        say "$profile on $kind: the corpus and random ones from $seeds_elsewhere seeds"
+        run "$profile" "$kind" "$parts/$profile" "${corpus[@]}" &
+        first=$!
+        run "random-$profile" "$kind" "$parts/$profile" --random "0-$seeds_elsewhere" &
+        wait "$first"
+        wait "$!"
+        same "$profile" native
+        same "random-$profile" random-native
+    done
+}
 
+[ -n "$only_cluster" ] || hosts
 say "one cluster of all of them"
 cargo test --workspace --locked --quiet --test chaos -- --ignored --nocapture every_architecture
 say "done"
