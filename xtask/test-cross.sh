@@ -4,7 +4,7 @@
 # all kinds of workers runs a corpus on each of them.
 #
 #   xtask/test-cross.sh             all of it
-#   xtask/test-cross.sh --cluster   the cluster only, which .ci/run has time for
+#   xtask/test-cross.sh --cluster   the cluster only
 #   xtask/test-cross.sh --long      more random programs, more profiles, all examples
 set -euo pipefail
 cd "$(dirname "$0")/.."
