@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::support::{Folder, Run};
+use crate::support::{Folder, Run, Running};
 
 const JOB: &str = "
 import random
@@ -188,6 +188,28 @@ fn a_detached_job_is_waited_for_and_printed_from_elsewhere() {
 }
 
 #[test]
+fn a_job_of_many_tasks_takes_no_more_of_the_clients_memory_than_one_of_few() {
+    let mut cluster = Cluster::start(&[("job.py", "def f(x): return int(x) + 1\n")]);
+    cluster.add_worker(2);
+    let peak_kib = |tasks: u32| {
+        let lines: String = (0..tasks).map(|n| format!("{n}\n")).collect();
+        cluster.folder.write("lines.txt", lines);
+        let args = ["submit", "job.py:f", "--each-line", "lines.txt"];
+        let mut running = Running::start(&mut cluster.folder.command(&args));
+        // Not the last: afterwards the process may be gone.
+        running.wait_for(&format!("{}\n", tasks - 500));
+        let peak = running.peak_kib();
+        assert_eq!(running.end().stdout.lines().count(), tasks as usize);
+        peak
+    };
+    let (few, many) = (peak_kib(3_000), peak_kib(40_000));
+    assert!(
+        many < few + (8 << 10),
+        "{few} KiB with 3,000 tasks, {many} KiB with 40,000"
+    );
+}
+
+#[test]
 fn jobs_are_cancelled_and_run_again() {
     let mut cluster = Cluster::start(&files());
     cluster.add_worker(2);
@@ -229,8 +251,7 @@ fn a_wait_survives_the_coordinators_restart() {
     let mut cluster = Cluster::start(&files());
     let submitted = cluster.run(&["submit", "job.py:f", "--range", "1-20", "--detach"]);
     assert_eq!(submitted.code, 0, "{}", submitted.stderr);
-    let mut waiting =
-        crate::support::Running::start(&mut cluster.folder.command(&["job", "progress", "last"]));
+    let mut waiting = Running::start(&mut cluster.folder.command(&["job", "progress", "last"]));
     waiting.give(b"");
     cluster.restart_coordinator();
     cluster.add_worker(2);
