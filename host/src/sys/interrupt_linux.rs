@@ -40,6 +40,11 @@ pub(crate) struct StopFlag {
 /// it lie those of outer guest frames, below it at most what dead slots of the host's few frames still hold.
 const RETURNS_REPLACED_MAX: u32 = 64;
 
+/// A frame record, which is aligned to its own size: the caller's frame pointer and the return address.
+const FRAME_RECORD_BYTES: usize = 2 * size_of::<usize>();
+/// The longest instruction that calls.
+const CALL_BYTES_MAX: usize = 7;
+
 thread_local! {
     /// The flag of the guest that runs on this thread. Without a destructor and initialised at compile
     /// time, so that the signal handler may read it.
@@ -85,6 +90,29 @@ impl CodeMap {
             .checked_sub(1)
             .and_then(|index| self.functions.get(index))
             .is_some_and(|&(_, end)| address < end)
+    }
+}
+
+impl CodeMap {
+    /// Whether this is the address of an instruction of a guest function that stands right behind a call.
+    fn is_behind_call(&self, address: usize) -> bool {
+        let after = self
+            .functions
+            .partition_point(|&(start, _)| start < address);
+        let Some((start, end)) = after
+            .checked_sub(1)
+            .and_then(|index| self.functions.get(index))
+        else {
+            return false;
+        };
+        if address >= *end {
+            return false;
+        }
+        let before = (address - start).min(CALL_BYTES_MAX);
+        // SAFETY: the functions are code that is mapped readable for as long as their guest runs, and these bytes lie
+        // inside one of them.
+        let bytes = unsafe { std::slice::from_raw_parts((address - before) as *const u8, before) };
+        ends_with_call(bytes)
     }
 }
 
@@ -204,26 +232,75 @@ extern "C" fn on_signal(
 
 /// Makes returns into guest functions go to the one that only traps.
 ///
-/// A word between `from` and `to` that is an address inside a guest function is such a return address, or dead: the
-/// host keeps no other pointers to guest code on its stack, and a guest's own values, which may be spilled
-/// there, cannot hurt anybody but the guest that is being ended.
+/// Compiled guest code and the engine's trampolines keep frame records: the caller's frame pointer, at an address that is a
+/// multiple of 16, and above it the return address. So a word between `from` and `to` is taken for a return address only
+/// if it stands where one may, the word below it is a frame pointer further up this stack, and it names an instruction of
+/// a guest function right behind a call. Not every word that names guest code will do: a smaller value, a flag for one,
+/// that the host has put over a dead return address leaves that word's other bytes standing. What passes is a return
+/// address, or dead; a guest's own values, which may be spilled there, cannot hurt anybody but the guest that is being
+/// ended.
 ///
 /// # Safety
 ///
 /// `from` to `to` has to be mapped stack of the interrupted thread, which is this one.
 unsafe fn replace_returns(code: &CodeMap, from: usize, to: usize) {
     let mut replaced = 0;
-    let mut at = from.next_multiple_of(size_of::<usize>());
-    while at < to && replaced < RETURNS_REPLACED_MAX {
-        let word = at as *mut usize;
-        // SAFETY: the caller vouches for the range, and `at` is aligned and in it.
+    let mut record = from.next_multiple_of(FRAME_RECORD_BYTES);
+    while record + FRAME_RECORD_BYTES <= to && replaced < RETURNS_REPLACED_MAX {
+        let returns_to = (record + size_of::<usize>()) as *mut usize;
+        // SAFETY: the caller vouches for the range; both words are aligned and in it.
         unsafe {
-            if code.contains(word.read_volatile()) {
-                word.write_volatile(code.trap);
+            let caller = (record as *const usize).read_volatile();
+            let is_frame = caller > record && caller < to && caller % FRAME_RECORD_BYTES == 0;
+            if is_frame && code.is_behind_call(returns_to.read_volatile()) {
+                returns_to.write_volatile(code.trap);
                 replaced += 1;
             }
         }
-        at += size_of::<usize>();
+        record += FRAME_RECORD_BYTES;
+    }
+}
+
+/// Whether an instruction that ends where these bytes end calls. They are what stands before a return address; as many as
+/// the longest such instruction has, or fewer at the start of a function.
+fn ends_with_call(code: &[u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // CALL rel32; CALL r/m64 with its address in a register, or in memory at a register and 0, 1 or 4 bytes.
+        let byte = |from_end: usize| {
+            let at = code.len().checked_sub(from_end)?;
+            code.get(at).copied()
+        };
+        let is_indirect = |len: usize, modes: &[u8]| {
+            byte(len) == Some(0xff)
+                && byte(len - 1)
+                    .is_some_and(|modrm| modrm >> 3 & 7 == 2 && modes.contains(&(modrm >> 6)))
+        };
+        byte(5) == Some(0xe8)
+            || is_indirect(2, &[0, 3])
+            || is_indirect(3, &[0, 1])
+            || is_indirect(4, &[1])
+            || is_indirect(6, &[0, 2])
+            || is_indirect(7, &[0, 2])
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let word = code
+            .last_chunk()
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        // BL, BLR.
+        word & 0xfc00_0000 == 0x9400_0000 || word & 0xffff_fc1f == 0xd63f_0000
+    }
+    #[cfg(target_arch = "riscv64")]
+    {
+        let word = code
+            .last_chunk()
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let half = code
+            .last_chunk()
+            .map_or(0, |bytes| u16::from_le_bytes(*bytes));
+        // JAL and JALR that put the return address into `ra`; C.JALR.
+        matches!(word & 0xfff, 0x0ef | 0x0e7) || half & 0xf07f == 0x9002 && half & 0x0f80 != 0
     }
 }
 
@@ -272,16 +349,61 @@ mod tests {
         assert!(!map.contains(base - 1));
     }
 
+    /// A call, as the engine compiles it.
+    #[cfg(target_arch = "x86_64")]
+    const CALL: &[u8] = &[0xe8, 0, 0, 0, 0];
+    #[cfg(target_arch = "aarch64")]
+    const CALL: &[u8] = &[0, 0, 0, 0x94];
+    #[cfg(target_arch = "riscv64")]
+    const CALL: &[u8] = &[0xef, 0, 0, 0];
+
+    /// As many words as a few frames, aligned as a stack is.
+    #[repr(align(16))]
+    struct Stack([usize; 12]);
+
     #[test]
     fn returns_into_guest_code_are_replaced_and_nothing_else() {
-        let text = [0u8; 100];
+        let mut text = [0u8; 1000];
+        for at in [100, 300, 500] {
+            text[at..at + CALL.len()].copy_from_slice(CALL);
+        }
         let base = text.as_ptr() as usize;
-        let map = CodeMap::new(&text, [(50, 10), (0, 20)].into_iter(), 50);
-        let mut stack = [1, base + 3, base + 30, base + 55, 7];
-        let from = stack.as_mut_ptr() as usize;
+        let returns_to = |call: usize| base + call + CALL.len();
+        let map = CodeMap::new(&text, [(50, 200), (450, 100)].into_iter(), 60);
+        let mut stack = Stack([0; 12]);
+        let from = stack.0.as_ptr() as usize;
+        let word = |index: usize| from + index * size_of::<usize>();
+        stack.0 = [
+            // A frame of the guest, called from the guest.
+            word(4),
+            returns_to(100),
+            // A flag over a dead return address, and one where no return address may stand.
+            word(8),
+            returns_to(100) & !0xff | 1,
+            returns_to(100),
+            returns_to(500),
+            // Below no frame of this stack: too low, not aligned, beyond the guest's entry.
+            word(2),
+            returns_to(100),
+            word(9),
+            returns_to(100),
+            word(14),
+            returns_to(100),
+        ];
+        let mut wanted = stack.0;
+        wanted[1] = base + 60;
         // SAFETY: the range is the array's.
-        unsafe { replace_returns(&map, from, from + 4 * size_of::<usize>()) };
-        assert_eq!(stack, [1, base + 50, base + 30, base + 50, 7]);
+        unsafe { replace_returns(&map, from, word(12)) };
+        assert_eq!(stack.0, wanted);
+
+        // Code that is no guest function's, and a place in one that is behind no call.
+        stack.0 = [0; 12];
+        (stack.0[0], stack.0[1]) = (word(8), returns_to(300));
+        (stack.0[2], stack.0[3]) = (word(8), base + 200);
+        let wanted = stack.0;
+        // SAFETY: the range is the array's.
+        unsafe { replace_returns(&map, from, word(12)) };
+        assert_eq!(stack.0, wanted);
     }
 
     #[test]
