@@ -265,7 +265,7 @@ fn a_coordinator_with_a_newer_protocol() {
         &run,
         6,
         &[
-            "the coordinator speaks versions 7 to 8 of the protocol, this program 1",
+            "the coordinator speaks versions 7 to 8 of the protocol, this program 2",
             "use the version of ppwasm that it runs",
         ],
     );

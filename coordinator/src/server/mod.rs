@@ -260,13 +260,19 @@ impl Server {
         self.shared.inputs.closed().await;
     }
 
+    /// Nothing is decided any more: a session that ends from now on was ended by this side and says nothing about its
+    /// worker. [`Server::stop`] does the rest.
+    pub fn halt(&self) {
+        let _ = self.stop.send(true);
+    }
+
     /// Stops: what is being committed is left to the store, sessions end.
     ///
     /// # Errors
     ///
     /// Why it had ended before.
     pub async fn stop(mut self) -> Result<(), ServerError> {
-        let _ = self.stop.send(true);
+        self.halt();
         let ended = (&mut self.core).await;
         let mut sessions = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

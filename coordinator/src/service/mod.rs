@@ -285,6 +285,7 @@ impl Coordinator {
     /// Why it had ended before.
     pub async fn stop(self) -> Result<(), ServerError> {
         info!("stopping");
+        self.server.halt();
         self.sessions.stop("the coordinator is stopping").await;
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);

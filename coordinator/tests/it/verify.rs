@@ -19,12 +19,16 @@ use crate::installation::{
     Clock, Installation, Talk, config, failure, hello, id, offer, open, soon, start_with, succeeded,
 };
 
-/// Waits for workers that are away longer than this test takes, also on a busy machine.
-async fn start_patiently(folder: TempDir, clock: Arc<Clock>) -> Installation {
+/// After a restart it waits for workers that are away longer than this test takes, also on a busy machine.
+async fn start_patiently(
+    folder: TempDir,
+    clock: Arc<Clock>,
+    reconnect_grace: Micros,
+) -> Installation {
     let coordinator = soon(async {
         loop {
             let mut config = config(folder.path(), &clock);
-            config.scheduler.reconnect_grace = Micros::from_secs(60);
+            config.scheduler.reconnect_grace = reconnect_grace;
             config.scheduler.restart_grace = Micros::from_secs(60);
             match start_with(config).await {
                 // What still reads in the background holds the store.
@@ -80,7 +84,9 @@ async fn what_may_differ_each_time_is_not_verified() {
 #[tokio::test]
 async fn an_outcome_that_waits_to_be_confirmed_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let installation = start_patiently(folder, Arc::default()).await;
+    // Less than an orderly stop takes: that sessions end then says nothing about their workers.
+    let grace = Micros::from_millis(50);
+    let installation = start_patiently(folder, Arc::default(), grace).await;
     let (one, two) = (
         installation.join(Role::Worker, "lab-1").await,
         installation.join(Role::Worker, "lab-2").await,
@@ -112,7 +118,8 @@ async fn an_outcome_that_waits_to_be_confirmed_survives_a_restart() {
     assert_eq!(shown(&mut ann).await.result, None);
 
     soon(installation.coordinator.stop()).await.unwrap();
-    let installation = start_patiently(installation.folder, installation.clock).await;
+    let grace = Micros::from_secs(60);
+    let installation = start_patiently(installation.folder, installation.clock, grace).await;
     let mut ann = installation.client(&ann_credentials).await;
     assert_eq!(shown(&mut ann).await.result, None);
     let mut first = installation.connect(&one).await;

@@ -203,19 +203,14 @@ impl Core {
             let has_room = self.waiting.len() < GROUPS_MAX;
             tokio::select! {
                 biased;
-                _ = self.stop.changed() => return Ok(()),
-                Some(result) = self.committed.recv() => {
-                    if let Err(error) = &result {
-                        error!(error = %chain(error), "the store did not take a batch");
+                _ = self.stop.changed() => {
+                    // What is on its way to the disk is still acknowledged.
+                    while !self.in_flight.is_empty() && let Some(result) = self.committed.recv().await {
+                        self.has_committed(result)?;
                     }
-                    result?;
-                    if let Some(group) = self.in_flight.pop_front() {
-                        self.shared.figures.commit(group.writes, group.since.elapsed());
-                        for effect in group.effects {
-                            self.carry_out(effect);
-                        }
-                    }
+                    return Ok(());
                 }
+                Some(result) = self.committed.recv() => self.has_committed(result)?,
                 _ = self.inputs.recv_many(&mut arrived, INPUTS_PER_GROUP_MAX), if has_room => {
                     for input in arrived.drain(..) {
                         self.take(input);
@@ -228,6 +223,23 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The oldest group that was on its way is durable, or will never be.
+    fn has_committed(&mut self, result: Result<(), CommitError>) -> Result<(), ServerError> {
+        if let Err(error) = &result {
+            error!(error = %chain(error), "the store did not take a batch");
+        }
+        result?;
+        if let Some(group) = self.in_flight.pop_front() {
+            self.shared
+                .figures
+                .commit(group.writes, group.since.elapsed());
+            for effect in group.effects {
+                self.carry_out(effect);
+            }
+        }
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {
