@@ -251,7 +251,8 @@ unsafe fn replace_returns(code: &CodeMap, from: usize, to: usize) {
         // SAFETY: the caller vouches for the range; both words are aligned and in it.
         unsafe {
             let caller = (record as *const usize).read_volatile();
-            let is_frame = caller > record && caller < to && caller % FRAME_RECORD_BYTES == 0;
+            let is_frame =
+                caller > record && caller < to && caller.is_multiple_of(FRAME_RECORD_BYTES);
             if is_frame && code.is_behind_call(returns_to.read_volatile()) {
                 returns_to.write_volatile(code.trap);
                 replaced += 1;
