@@ -97,7 +97,8 @@ for number in 1 2; do
 done
 
 say 'The coordinator. The first start makes keys and compiles the guest for workers.'
-in_network ppwasm-demo-c "$ppwasm" coordinator start --dir "$folder/coordinator" --listen "$address" \
+# Not by way of the function: `$!` would be a shell that the program outlives.
+ip netns exec ppwasm-demo-c "$ppwasm" coordinator start --dir "$folder/coordinator" --listen "$address" \
     >"$folder/coordinator.log" 2>&1 &
 running+=($!)
 wait_for "$folder/coordinator.log" 'listening on'
@@ -110,7 +111,7 @@ token() {
 
 say 'Two workers, each with a token that works once.'
 for number in 1 2; do
-    in_network "ppwasm-demo-$number" "$ppwasm" worker start --join "$(token worker)" "$address" \
+    ip netns exec "ppwasm-demo-$number" "$ppwasm" worker start --join "$(token worker)" "$address" \
         --name "worker-$number" --slots 1 --state "$folder/worker-$number" >"$folder/worker-$number.log" 2>&1 &
     running+=($!)
     wait_for "$folder/worker-$number.log" 'serves'
