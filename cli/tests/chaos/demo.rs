@@ -37,9 +37,12 @@ async fn the_cluster_demo_counts_primes_and_takes_everything_away() {
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster-demo.sh");
+    let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");
     command
         .args(["--signal=TERM", "400", script])
+        // Where it makes its own folder, which its processes have among their arguments.
+        .env("TMPDIR", folder.path())
         .env("PPWASM", env!("CARGO_BIN_EXE_ppwasm"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
@@ -57,4 +60,19 @@ async fn the_cluster_demo_counts_primes_and_takes_everything_away() {
     let left = ip(&["netns", "list"]).unwrap().stdout;
     let left = String::from_utf8_lossy(&left).into_owned();
     assert!(!NETWORKS.iter().any(|name| left.contains(name)), "{left}");
+    let processes = processes_with(folder.path().to_str().unwrap());
+    assert_eq!(processes, Vec::<String>::new());
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    assert_eq!(files.count(), 0, "its folder is there");
+}
+
+/// Command lines of the processes that have this text among their arguments.
+fn processes_with(text: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    // One that ends meanwhile cannot be read.
+    let lines = processes.filter_map(|entry| {
+        let line = std::fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(text)).collect()
 }
