@@ -9,4 +9,5 @@ mod golden;
 mod messages;
 mod random;
 mod wire;
+mod wire_random;
 mod wire_samples;

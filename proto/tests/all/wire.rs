@@ -11,7 +11,8 @@ use ppwasm_proto::wire::{
 };
 use proptest::prelude::*;
 
-use crate::wire_samples::{samples, strategies};
+use crate::wire_random::strategies;
+use crate::wire_samples::samples;
 
 fn body(message: &Message) -> Vec<u8> {
     let mut body = Vec::new();
