@@ -24,6 +24,9 @@ pub const BLOB_IDLE: Duration = Duration::from_secs(20);
 /// What was said last is delivered within this before a connection is closed, or it is not.
 pub const LINGER: Duration = Duration::from_secs(2);
 
+/// What the control stream has ready to be sent goes before blobs (0): a lease that is renewed late because a result is
+/// large, on a network that takes little, would be a lease lost.
+pub const CONTROL_PRIORITY: i32 = 1;
 /// Blob streams of one peer at a time, and the control stream.
 pub const STREAMS_MAX: u32 = 16;
 /// Bytes of one stream that have arrived, or may be sent, before they are read.

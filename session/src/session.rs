@@ -12,6 +12,7 @@ use quinn::Connection;
 use crate::blob::{BlobRequests, Blobs};
 use crate::control::{Receiver, Sender, Shared, close};
 use crate::error::SessionError;
+use crate::limits::CONTROL_PRIORITY;
 use crate::order::Order;
 
 /// A connection that is up.
@@ -39,6 +40,8 @@ impl Session {
         receive: quinn::RecvStream,
         order: Order,
     ) -> Self {
+        // Refused by a connection that is over, which whoever sends next finds out.
+        let _ = send.set_priority(CONTROL_PRIORITY);
         let (connection, shared) = (&handle.connection, &handle.shared);
         Self {
             sender: Sender::new(connection.clone(), send, shared.clone()),

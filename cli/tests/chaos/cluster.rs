@@ -29,9 +29,21 @@ pub(crate) async fn machine() -> MutexGuard<'static, ()> {
 
 /// What does not come in time does not come.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let work = tokio::time::timeout(PATIENCE, work).await;
+    within_time(PATIENCE, what, work).await
+}
+
+/// The same, of what takes longer by its nature.
+pub(crate) async fn within_time<T>(
+    patience: Duration,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> T {
+    let work = tokio::time::timeout(patience, work).await;
     work.unwrap_or_else(|_| panic!("it did not come in time: {what}"))
 }
+
+/// Flags of a coordinator with short leases, so that faults are over soon.
+pub(crate) const SHORT: [&str; 3] = ["--lease=6s", "--reconnect-grace=1s", "--restart-grace=5s"];
 
 /// A process that is killed when the test is done with it.
 #[derive(Debug)]
@@ -115,10 +127,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Short leases, so that faults are over soon.
     pub(crate) async fn start() -> Self {
-        let flags = ["--lease=6s", "--reconnect-grace=1s", "--restart-grace=5s"];
-        Self::start_with(&flags, &[], None).await
+        Self::start_with(&SHORT, &[], None).await
     }
 
     pub(crate) async fn start_with(flags: &[&str], wrapper: &[&str], kept: Option<&Path>) -> Self {

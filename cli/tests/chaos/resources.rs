@@ -13,7 +13,7 @@ use ppwasm_session::{Connector, Session};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, connector, machine, until, within};
+use crate::cluster::{Cluster, SHORT, connector, machine, until, within};
 use crate::work::{all_results, bundle, id, submit};
 
 const NOTHING: Duration = Duration::ZERO;
@@ -72,9 +72,8 @@ impl Drop for Disk {
 async fn case_14_a_full_disk_refuses_work_and_recovers() {
     let _machine = machine().await;
     let Some(disk) = Disk::new(1200) else { return };
-    let flags = ["--lease=6s", "--reconnect-grace=1s", "--restart-grace=5s"];
     let kept = disk.path().join("coordinator");
-    let mut cluster = Cluster::start_with(&flags, &[], Some(&kept)).await;
+    let mut cluster = Cluster::start_with(&SHORT, &[], Some(&kept)).await;
     let client = cluster.client("ann").await;
     cluster.enrol("w0").await;
     let _worker = cluster.worker("w0", 1);
@@ -139,8 +138,7 @@ async fn case_85_a_coordinator_without_descriptors_refuses_and_lives() {
         println!("skipped: there is no prlimit command");
         return;
     }
-    let flags = ["--lease=6s", "--reconnect-grace=1s", "--restart-grace=5s"];
-    let mut cluster = Cluster::start_with(&flags, &["prlimit", "--nofile=64"], None).await;
+    let mut cluster = Cluster::start_with(&SHORT, &["prlimit", "--nofile=64"], None).await;
     let client = cluster.client("ann").await;
     cluster.enrol("w0").await;
     let mut worker = cluster.worker("w0", 2);
