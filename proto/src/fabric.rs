@@ -18,6 +18,8 @@ const LEASE_NUMBER_BITS: u32 = 43;
 const ATTEMPT_NUMBER_BITS: u32 = 12;
 /// Separates tokens of leases from every other use of the same key.
 const TOKEN_CONTEXT: &[u8] = b"ppwasm 2026-11-24 lease token";
+/// Separates tokens that are good in one epoch only.
+const EARLY_TOKEN_CONTEXT: &[u8] = b"ppwasm 2026-11-28 lease token of one epoch";
 /// Separates samples of tasks from every other use of the same key.
 const SAMPLE_CONTEXT: &[u8] = b"ppwasm 2026-11-28 sample of tasks";
 
@@ -161,13 +163,35 @@ impl LeaseKey {
         identity: TaskIdentity,
         attempt: Attempt,
     ) -> LeaseToken {
+        self.token_in(TOKEN_CONTEXT, worker, lease, identity, attempt)
+    }
+
+    /// The token of a lease that is good in its own epoch only: what it is for may not be durable.
+    pub fn early_token(
+        &self,
+        worker: &WorkerId,
+        lease: LeaseId,
+        identity: TaskIdentity,
+        attempt: Attempt,
+    ) -> LeaseToken {
+        self.token_in(EARLY_TOKEN_CONTEXT, worker, lease, identity, attempt)
+    }
+
+    fn token_in(
+        &self,
+        context: &[u8],
+        worker: &WorkerId,
+        lease: LeaseId,
+        identity: TaskIdentity,
+        attempt: Attempt,
+    ) -> LeaseToken {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         let mut fixed = [0; 36];
         fixed[..8].copy_from_slice(&lease.0.to_le_bytes());
         fixed[8..24].copy_from_slice(identity.job.as_bytes());
         fixed[24..32].copy_from_slice(&identity.task.0.to_le_bytes());
         fixed[32..].copy_from_slice(&attempt.0.to_le_bytes());
-        hasher.update(TOKEN_CONTEXT);
+        hasher.update(context);
         hasher.update(&fixed);
         hasher.update(worker.as_str().as_bytes());
         let mut token = [0; 16];

@@ -10,7 +10,8 @@ use crate::event::RequestId;
 use crate::record::{JobEnd, Record};
 use crate::time::Micros;
 
-/// What a step gave: first make all `records` durable together, then carry out `commands` in order.
+/// What a step gave: first make all `records` durable together, then carry out `commands` in order. Some commands
+/// [may be early](Command::may_be_early).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outbox {
     /// Decisions.
@@ -121,6 +122,24 @@ pub enum Command {
         /// Why.
         why: CloseReason,
     },
+}
+
+impl Command {
+    /// Whether it can be carried out before the records beside it are durable, provided that all records that are not yet
+    /// [let it pass](Record::lets_grants_pass), that no other command waits but [answers](Self::is_answer), and that its
+    /// leases get [tokens](crate::Scheduler::make_early) of their epoch only.
+    ///
+    /// A task is then begun while it becomes durable, instead of after. Nothing can come of it that was not durable: its
+    /// outcome is a later record, and no later coordinator takes one under such a token. The task may have been lost with
+    /// the coordinator, and what has its number now be another one.
+    pub const fn may_be_early(&self) -> bool {
+        matches!(self, Self::SendImage { .. } | Self::Grant { .. })
+    }
+
+    /// Whether it is for a client, whose order among those for workers means nothing.
+    pub const fn is_answer(&self) -> bool {
+        matches!(self, Self::Accept { .. } | Self::Refuse { .. })
+    }
 }
 
 /// One attempt given to a worker.

@@ -45,6 +45,9 @@ pub struct Config {
     /// What a message costs at both ends. A task goes along with the one before it, to the same worker, unless it would
     /// end so much earlier elsewhere: tasks that are shorter than their message go together. Default 100 µs.
     pub grant_cost: Micros,
+    /// Tasks that take no longer than this, by what is known of their job, may be granted while they become durable: a
+    /// coordinator that starts again lets them run again. Default 1 s.
+    pub early_run_time_max: Micros,
     /// Leases that would wait longer than this are taken back when others are idle. Default 50 ms.
     pub steal_wait: Micros,
 
@@ -107,6 +110,7 @@ impl Config {
             run_time_guess: Micros::from_millis(100),
             image_cost: Micros::from_millis(200),
             grant_cost: Micros(100),
+            early_run_time_max: Micros::from_secs(1),
             steal_wait: Micros::from_millis(50),
             backoff: Micros::from_millis(100),
             backoff_max: Micros::from_secs(10),

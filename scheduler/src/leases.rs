@@ -12,6 +12,7 @@ use crate::fleet::{HeldLease, LeaseState, WorkerKey};
 use crate::job::{self, Failed, Job, JobKey, Place, Touched};
 use crate::record::{DrainReason, OutcomeKind, Record, TaskEnd};
 use crate::scheduler::{Cancels, Scheduler, Timer};
+use crate::sessions::Standing;
 use crate::time::Micros;
 use crate::verify::is_testimony;
 
@@ -104,7 +105,14 @@ impl Scheduler {
                     && held.attempt == claim.attempt
                     || !self.jobs.contains_key(&held.job)
             }
-            None => self.is_genuine(worker, claim),
+            None => match self.standing(worker, claim) {
+                Standing::Genuine => true,
+                Standing::Foreign => false,
+                Standing::Lapsed => {
+                    self.counters.late_outcomes += 1;
+                    return;
+                }
+            },
         };
         if !is_its_own {
             self.counters.foreign_leases += 1;

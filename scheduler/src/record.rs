@@ -118,6 +118,15 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Whether commands that [may be early](crate::Command::may_be_early) can go out before this record is durable: when it is lost
+    /// with the coordinator, so is the task, nobody was told of it, and its lease counts for nothing (see
+    /// [`Command::may_be_early`](crate::Command::may_be_early)).
+    pub const fn lets_grants_pass(&self) -> bool {
+        matches!(self, Self::TasksAdded { .. } | Self::TasksReleased { .. })
+    }
+}
+
 /// What a job is, once and for all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ppwasm_proto::fabric::{Claim, Held, HeldState, LeaseId, SessionId, WorkerId};
 
-use crate::command::{Accepted, CloseReason, Command, Outbox, Pace, Refusal};
+use crate::command::{Accepted, CloseReason, Command, Lease, Outbox, Pace, Refusal};
 use crate::config::{CREDIT_MAX, SLOTS_MAX};
 use crate::event::{Hello, Leaving, RequestId};
 use crate::fleet::{HeldLease, LeaseState, Worker, WorkerKey};
@@ -22,6 +22,16 @@ use crate::verify::is_testimony;
 
 /// Lease duration over the time between reports: five may be lost.
 const REPORTS_PER_LEASE: u64 = 6;
+
+/// What a claim is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Genuine,
+    /// It was given in an epoch that is over, and was good in that one only.
+    Lapsed,
+    /// It was given to nobody, or to another worker.
+    Foreign,
+}
 
 impl Scheduler {
     pub(crate) fn join(&mut self, session: SessionId, hello: Hello, out: &mut Outbox) {
@@ -171,9 +181,14 @@ impl Scheduler {
         if worker.leases.contains_key(&held.claim.lease) {
             return false;
         }
-        if !self.is_genuine(worker, &held.claim) {
-            self.counters.foreign_leases += 1;
-            return false;
+        match self.standing(worker, &held.claim) {
+            Standing::Genuine => {}
+            // What it is for may be gone.
+            Standing::Lapsed => return false,
+            Standing::Foreign => {
+                self.counters.foreign_leases += 1;
+                return false;
+            }
         }
         let Some((job_key, job)) = self.find_job(held.claim.identity.job) else {
             return false;
@@ -255,12 +270,43 @@ impl Scheduler {
     }
 
     /// Whether the coordinator, in this life or another, gave the lease to the worker.
-    pub(crate) fn is_genuine(&self, worker: &Worker, claim: &Claim) -> bool {
-        let token =
-            self.config
-                .lease_key
-                .token(&worker.id, claim.lease, claim.identity, claim.attempt);
-        token == claim.token
+    pub(crate) fn standing(&self, worker: &Worker, claim: &Claim) -> Standing {
+        let key = &self.config.lease_key;
+        let (lease, identity, attempt) = (claim.lease, claim.identity, claim.attempt);
+        if claim.token == key.token(&worker.id, lease, identity, attempt) {
+            return Standing::Genuine;
+        }
+        if claim.token != key.early_token(&worker.id, lease, identity, attempt) {
+            return Standing::Foreign;
+        }
+        if lease.epoch_number() == u64::from(self.epoch.number()) {
+            Standing::Genuine
+        } else {
+            Standing::Lapsed
+        }
+    }
+
+    /// Gives leases of one job tokens that are good in this epoch only, so that they can go out before what they are for is
+    /// durable. False, and nothing is changed, where that is not worth it: when a task runs for long, or may, it shall
+    /// outlive the coordinator.
+    pub fn make_early(&self, session: SessionId, leases: &mut [Lease]) -> bool {
+        let worker = self.fleet.of_session(session);
+        let worker = worker.and_then(|key| self.fleet.workers.get(&key));
+        let job = leases.first().map(|lease| lease.claim.identity.job);
+        let job = job.and_then(|id| self.find_job(id)).map(|(_, job)| job);
+        let (Some(worker), Some(job)) = (worker, job) else {
+            return false;
+        };
+        let run_time = job.run_time.known();
+        if run_time.is_none_or(|run_time| run_time > self.config.early_run_time_max) {
+            return false;
+        }
+        for Lease { claim, .. } in leases {
+            let (lease, identity, attempt) = (claim.lease, claim.identity, claim.attempt);
+            let key = &self.config.lease_key;
+            claim.token = key.early_token(&worker.id, lease, identity, attempt);
+        }
+        true
     }
 
     pub(crate) fn leave(&mut self, session: SessionId, how: Leaving, out: &mut Outbox) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ppwasm_proto::fabric::{LeaseId, LeaseToken, WorkerId};
 use ppwasm_proto::wire::{Verdict, Verification};
 use ppwasm_proto::{Attempt, JobId};
-use ppwasm_scheduler::{DrainReason, JobEnd, OutcomeKind, Record, TaskEnd};
+use ppwasm_scheduler::{Command, DrainReason, JobEnd, OutcomeKind, Record, TaskEnd};
 
 /// A broken promise.
 pub type Broken = String;
@@ -36,6 +36,10 @@ pub(crate) struct Oracle {
     disbelieved: BTreeSet<WorkerId>,
     confirmed: u64,
     caught: u64,
+    /// Lives that the coordinator has had before this one.
+    lives: usize,
+    /// Leases that went out before what they came with was durable.
+    early: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +49,8 @@ pub(crate) struct Given {
     pub task: u64,
     pub attempt: Attempt,
     pub token: LeaseToken,
+    /// In which of the coordinator's lives.
+    pub life: usize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +66,8 @@ struct JobTruth {
     /// Leases below are from before a retry: their tasks had ended.
     floor: Option<LeaseId>,
     promised: Promised,
+    /// How many of its tasks were durable when each life of the coordinator began; lives before it was submitted have 0.
+    tasks_at: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -116,8 +124,28 @@ impl Oracle {
         }
     }
 
+    /// A grant goes out although what it came with is not durable.
+    pub(crate) fn is_early(&mut self, command: &Command) {
+        if let Command::Grant { leases, .. } = command {
+            self.early += leases.len() as u64;
+        }
+    }
+
+    pub(crate) const fn early(&self) -> u64 {
+        self.early
+    }
+
+    pub(crate) const fn life(&self) -> usize {
+        self.lives
+    }
+
     /// The coordinator has forgotten what is not durable.
     pub(crate) fn restarted(&mut self) {
+        self.lives += 1;
+        for job in self.jobs.values_mut() {
+            job.tasks_at.resize(self.lives, 0);
+            job.tasks_at.push(job.tasks);
+        }
         let ended = self.jobs.iter().filter(|(_, job)| job.end.is_some());
         self.decided = ended.map(|(id, _)| *id).collect();
         let tasks = self
@@ -247,7 +275,18 @@ impl Oracle {
         if let Some(verification) = end.verification() {
             self.verified(task, end, verification)?;
         }
+        let life = match end {
+            TaskEnd::Outcome { lease, .. } => self.grants.get(lease).map(|given| given.life),
+            _ => None,
+        };
+        let lives = self.lives;
         let job = self.job(&id)?;
+        // A task that was not durable when its coordinator ended may be another one now.
+        let known = life.and_then(|life| job.tasks_at.get(life + 1)).copied();
+        promise!(
+            life.is_none_or(|life| life == lives) || known.is_some_and(|known| task < known),
+            "task {task} ends under a lease from before it was there"
+        );
         promise!(
             job.verify_percent < 100
                 || end.verification().is_some()

@@ -39,6 +39,7 @@ fn promises_hold_in_chaos_and_everything_ends_after_it() {
         all.coordinator_starts += report.coordinator_starts;
         all.confirmed += report.confirmed;
         all.caught += report.caught;
+        all.early += report.early;
     }
     // The seeds have to be worth something: work, restarts, and tasks that had to be given up.
     assert!(all.ended > seeds() * 30, "{all:?}");
@@ -46,6 +47,7 @@ fn promises_hold_in_chaos_and_everything_ends_after_it() {
     assert!(all.given_up > seeds() / 100, "{all:?}");
     assert!(all.confirmed > seeds() * 5, "{all:?}");
     assert!(all.caught > seeds() / 50, "{all:?}");
+    assert!(all.early > seeds(), "{all:?}");
 }
 
 #[test]

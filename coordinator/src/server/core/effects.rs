@@ -9,7 +9,9 @@ use ppwasm_proto::wire::{
     Text, Verification, Welcome, encode_outcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
-use ppwasm_scheduler::{Accepted, CloseReason, Command, Event, JobEnd, Refusal, RequestId};
+use ppwasm_scheduler::{
+    Accepted, CloseReason, Command, Event, JobEnd, Lease, Micros, Refusal, RequestId,
+};
 
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
@@ -25,6 +27,7 @@ use crate::server::Shared;
 use crate::server::images::{LoadOutput, not_loaded};
 use crate::server::session::Outgoing;
 use crate::server::watch::{Watch, WatchEnd};
+use crate::store::Body;
 
 pub(super) enum Effect {
     Command(Command),
@@ -249,6 +252,29 @@ impl Core {
         Some(Payload::Inline((&bytes[..]).try_into().ok()?))
     }
 
+    /// Sends leases of one job, with their calls if these are at hand.
+    pub(super) fn grant(
+        &mut self,
+        session: SessionId,
+        leases: Vec<Lease>,
+        lasts: Micros,
+        calls: Option<Vec<Body>>,
+    ) {
+        let job = leases.first().map(|lease| lease.claim.identity.job);
+        if let Some(listed) = job.and_then(|job| self.directory.job_mut(job))
+            && listed.first_grant_ms.is_none()
+            && !listed.ran_before
+        {
+            listed.first_grant_ms = Some(wall_ms());
+        }
+        let grant = Outgoing::Grant {
+            leases,
+            lasts,
+            calls,
+        };
+        self.send_out(session, grant);
+    }
+
     pub(super) fn carry_out_command(&mut self, command: Command) {
         match command {
             Command::Accept { request, accepted } => self.accept(request, accepted),
@@ -300,16 +326,7 @@ impl Core {
                 session,
                 leases,
                 lasts,
-            } => {
-                let job = leases.first().map(|lease| lease.claim.identity.job);
-                if let Some(listed) = job.and_then(|job| self.directory.job_mut(job))
-                    && listed.first_grant_ms.is_none()
-                    && !listed.ran_before
-                {
-                    listed.first_grant_ms = Some(wall_ms());
-                }
-                self.send_out(session, Outgoing::Grant { leases, lasts });
-            }
+            } => self.grant(session, leases, lasts, None),
             Command::Cancel { session, leases } => {
                 for leases in List::chunks_of(leases) {
                     self.send(session, Cancel { leases }.into());

@@ -437,14 +437,13 @@ impl Core {
                 (job, AskKind::Other, Event::JobForgotten { request, job })
             }
             Ask::Watch { watch } if self.owner_for(&client, watch.job).is_some() => {
-                self.open.effects.push(Effect::Watch(session, watch));
+                self.open.push_effect(Effect::Watch(session, watch));
                 return;
             }
             Ask::Forget { .. } | Ask::Watch { .. } => {
                 let message = failed(number, ErrorCode::NotFound, "there is no such job", None);
-                self.open
-                    .effects
-                    .push(Effect::Send(session, Box::new(message)));
+                let answer = Effect::Send(session, Box::new(message));
+                self.open.push_effect(answer);
                 return;
             }
         };

@@ -1,7 +1,8 @@
 //! The loop that owns the scheduler: events in, one batch to the store, and only then what follows from it.
 //!
 //! Steps are put into groups; a group is committed as one batch, and its effects are carried out in order once it, and all
-//! before it, are durable. Bodies go around the scheduler: they come in with an event and leave with the record that
+//! before it, are durable. A grant of tasks that were just appended goes out at once when it overtakes nothing: such a task
+//! runs while it is written ([`Command::may_be_early`]). Bodies go around the scheduler: they come in with an event and leave with the record that
 //! names them.
 
 mod directory;
@@ -19,7 +20,9 @@ use std::time::{Duration, Instant, SystemTime};
 use ppwasm_proto::JobId;
 use ppwasm_proto::fabric::{SessionId, WorkerId};
 use ppwasm_proto::wire::{BlobRef, CREDIT_MAX, List};
-use ppwasm_scheduler::{Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp};
+use ppwasm_scheduler::{
+    Command, Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp,
+};
 use tokio::sync::{Semaphore, mpsc, watch as signal};
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -71,11 +74,22 @@ struct Group {
     writes: Vec<Write>,
     bytes: usize,
     effects: Vec<Effect>,
+    /// Writes and effects that a grant must not overtake.
+    ordered: usize,
+}
+
+impl Group {
+    fn push_effect(&mut self, effect: Effect) {
+        let is_answer = matches!(&effect, Effect::Command(command) if command.is_answer());
+        self.ordered += usize::from(!is_answer);
+        self.effects.push(effect);
+    }
 }
 
 /// A group that the store has.
 struct InFlight {
     effects: Vec<Effect>,
+    ordered: usize,
     writes: u64,
     since: Instant,
 }
@@ -126,6 +140,8 @@ pub(crate) struct Core {
     waiting: VecDeque<Group>,
     /// The groups that the store has.
     in_flight: VecDeque<InFlight>,
+    /// `ordered` of the group whose effects are being carried out.
+    leaving: usize,
     sessions: HashMap<SessionId, Connected>,
     askers: HashMap<RequestId, Asker>,
     next_request: u64,
@@ -174,6 +190,7 @@ impl Core {
             open: Group::default(),
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
+            leaving: 0,
             sessions: HashMap::new(),
             askers: HashMap::new(),
             next_request: 0,
@@ -235,11 +252,17 @@ impl Core {
             self.shared
                 .figures
                 .commit(group.writes, group.since.elapsed());
-            for effect in group.effects {
-                self.carry_out(effect);
-            }
+            self.carry_out_all(group.effects, group.ordered);
         }
         Ok(())
+    }
+
+    fn carry_out_all(&mut self, effects: Vec<Effect>, ordered: usize) {
+        self.leaving = ordered;
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        self.leaving = 0;
     }
 
     fn now(&self) -> Timestamp {
@@ -260,19 +283,58 @@ impl Core {
             self.take_record(record, bodies);
         }
         self.outbox.records = records;
-        let commands = self.outbox.commands.drain(..).map(Effect::Command);
-        self.open.effects.extend(commands);
+        let mut commands = std::mem::take(&mut self.outbox.commands);
+        for command in commands.drain(..) {
+            if let Some(command) = self.grant_early(command) {
+                self.open.push_effect(Effect::Command(command));
+            }
+        }
+        self.outbox.commands = commands;
         if self.open.writes.len() >= GROUP_WRITES || self.open.bytes >= GROUP_BYTES {
             self.end_group();
         }
     }
 
+    /// Carries a command out if it need not wait for the store; otherwise it comes back.
+    fn grant_early(&mut self, command: Command) -> Option<Command> {
+        let waiting = self.waiting.iter().map(|group| group.ordered);
+        let in_flight = self.in_flight.iter().map(|group| group.ordered);
+        let ordered =
+            self.leaving + self.open.ordered + waiting.sum::<usize>() + in_flight.sum::<usize>();
+        if !command.may_be_early() || ordered > 0 {
+            return Some(command);
+        }
+        match command {
+            Command::Grant {
+                session,
+                mut leases,
+                lasts,
+            } => {
+                let calls = self.shared.recent_calls(&leases);
+                if calls.is_some() && self.scheduler.make_early(session, &mut leases) {
+                    self.grant(session, leases, lasts, calls);
+                    return None;
+                }
+                Some(Command::Grant {
+                    session,
+                    leases,
+                    lasts,
+                })
+            }
+            command => {
+                self.carry_out_command(command);
+                None
+            }
+        }
+    }
+
     fn take_record(&mut self, record: Record, bodies: &mut Bodies) {
         let group = &mut self.open;
+        group.ordered += usize::from(!record.lets_grants_pass());
         let write = match record {
             Record::JobSubmitted { job, spec } => {
                 group.writes.extend(bodies.blobs.drain(..).map(pin));
-                group.effects.push(Effect::JobSubmitted(job));
+                group.push_effect(Effect::JobSubmitted(job));
                 let details = std::mem::take(&mut bodies.details);
                 Write::JobSubmitted { job, spec, details }
             }
@@ -325,32 +387,32 @@ impl Core {
                     told,
                     verification,
                 };
-                group.effects.push(effect);
+                group.push_effect(effect);
                 write
             }
             Record::JobEnded { job, how } => {
                 self.withheld.forget_job(job);
-                group.effects.push(Effect::JobEnded(job, how));
+                group.push_effect(Effect::JobEnded(job, how));
                 Write::Record(Record::JobEnded { job, how })
             }
             Record::JobRetried { job, lease_floor } => {
-                group.effects.push(Effect::JobRetried(job));
+                group.push_effect(Effect::JobRetried(job));
                 Write::Record(Record::JobRetried { job, lease_floor })
             }
             Record::AttemptLost { job, .. } => {
-                group.effects.push(Effect::AttemptsLost(job, 1));
+                group.push_effect(Effect::AttemptsLost(job, 1));
                 Write::Record(record)
             }
             Record::AttemptFound { job, .. } => {
-                group.effects.push(Effect::AttemptsLost(job, -1));
+                group.push_effect(Effect::AttemptsLost(job, -1));
                 Write::Record(record)
             }
             Record::WorkerGone { ref worker } => {
-                group.effects.push(Effect::WorkerGone(worker.clone()));
+                group.push_effect(Effect::WorkerGone(worker.clone()));
                 Write::Record(record)
             }
             Record::JobForgotten { job } => {
-                group.effects.push(Effect::JobForgotten(job));
+                group.push_effect(Effect::JobForgotten(job));
                 Write::Record(Record::JobForgotten { job })
             }
             record => Write::Record(record),
@@ -368,12 +430,13 @@ impl Core {
     fn submit(&mut self) -> Result<(), ServerError> {
         while let Some(group) = self.waiting.front() {
             if group.writes.is_empty() {
-                let effects = self.waiting.pop_front().unwrap_or_default().effects;
+                let group = self.waiting.pop_front().unwrap_or_default();
                 match self.in_flight.back_mut() {
-                    Some(last) => last.effects.extend(effects),
-                    None => effects
-                        .into_iter()
-                        .for_each(|effect| self.carry_out(effect)),
+                    Some(last) => {
+                        last.effects.extend(group.effects);
+                        last.ordered += group.ordered;
+                    }
+                    None => self.carry_out_all(group.effects, group.ordered),
                 }
                 continue;
             }
@@ -384,6 +447,7 @@ impl Core {
             let commit = self.commit.clone();
             let in_flight = InFlight {
                 effects: group.effects,
+                ordered: group.ordered,
                 writes: group.writes.len() as u64,
                 since: Instant::now(),
             };

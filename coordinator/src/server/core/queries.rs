@@ -254,7 +254,7 @@ impl Core {
             worker: ask.worker.clone(),
             slots: u32::try_from(ask.slots.value()).unwrap_or(u32::MAX),
         });
-        self.open.effects.push(Effect::SlotsWished(ask, answer));
+        self.open.push_effect(Effect::SlotsWished(ask, answer));
     }
 
     /// As [`Core::set_worker_slots`] asked, which is durable now.

@@ -26,6 +26,7 @@ use self::write::write;
 use super::Shared;
 use super::core::Input;
 use super::watch::Watch;
+use crate::store::Body;
 
 /// Messages of the core that wait to be sent to one peer; one that lets more wait is given up.
 pub(crate) const OUTGOING_MAX: usize = 1024;
@@ -50,10 +51,12 @@ const CONVERSATIONS_MAX: usize = 256;
 )]
 pub(crate) enum Outgoing {
     Message(Message),
-    /// Leases of one job; bodies are added when they are sent.
+    /// Leases of one job.
     Grant {
         leases: Vec<Lease>,
         lasts: Micros,
+        /// The calls, in their order; without them they are read when they are sent.
+        calls: Option<Vec<Body>>,
     },
     Image(Digest),
     Close(CloseCode, &'static str),

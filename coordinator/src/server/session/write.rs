@@ -31,7 +31,7 @@ pub(super) async fn write<S: LinkSender>(
             biased;
             next = queue.recv() => match next {
                 Some(Outgoing::Message(message)) => vec![message],
-                Some(Outgoing::Grant { leases, lasts }) => shared.grants(&leases, lasts),
+                Some(Outgoing::Grant { leases, lasts, calls }) => shared.grants(&leases, lasts, calls),
                 Some(Outgoing::Image(function)) => vec![shared.image_message(function)],
                 Some(Outgoing::Close(code, reason)) => return End::Close(code, reason),
                 None => return End::Close(CloseCode::TooSlow, "too much waits to be read"),
@@ -53,8 +53,23 @@ pub(super) async fn write<S: LinkSender>(
 }
 
 impl Shared {
-    /// The leases with their calls, in messages of bounded size.
-    pub(super) fn grants(&self, leases: &[Lease], lasts: Micros) -> Vec<Message> {
+    /// The calls of leases, when they were appended a moment ago.
+    pub(crate) fn recent_calls(&self, leases: &[Lease]) -> Option<Vec<Body>> {
+        let first = leases.first()?.claim.identity;
+        let follows = |(task, lease): (u64, &Lease)| lease.claim.identity.task.0 == task;
+        if !(first.task.0..).zip(leases).all(follows) {
+            return None;
+        }
+        self.recent.calls(first.job, first.task.0, leases.len())
+    }
+
+    /// The leases with their calls, in messages of bounded size. Calls that are not given are read.
+    pub(super) fn grants(
+        &self,
+        leases: &[Lease],
+        lasts: Micros,
+        mut given: Option<Vec<Body>>,
+    ) -> Vec<Message> {
         let Some(job) = leases.first().map(|lease| lease.claim.identity.job) else {
             return Vec::new();
         };
@@ -73,7 +88,8 @@ impl Shared {
             let run = run.min(CALLS_PER_READ);
             let (these, others) = rest.split_at(run);
             rest = others;
-            let calls = match self.recent.calls(job, from, run) {
+            let known = || self.recent.calls(job, from, run);
+            let calls = match given.take().or_else(known) {
                 Some(calls) => calls,
                 None => match self.store.calls(&job, from, run as u64) {
                     Ok(calls) => calls,

@@ -55,6 +55,8 @@ pub struct Report {
     pub confirmed: u64,
     /// Workers that were drained for outcomes that were made up.
     pub caught: u64,
+    /// Leases that went out before what they came with was durable.
+    pub early: u64,
 }
 
 /// A promise that was not kept.
@@ -202,6 +204,7 @@ impl World {
                 seconds: self.now / S,
                 confirmed: self.oracle.verdicts().0,
                 caught: self.oracle.verdicts().1,
+                early: self.oracle.early(),
             }),
             Err(what) => Err(Failure {
                 seed: self.seed,
