@@ -68,9 +68,9 @@ in_network() {
     ip netns exec "$@"
 }
 
-# Waits up to four minutes, in which a guest is compiled on a slow machine, until a file holds a text.
+# Waits up to 20 minutes, in which a guest is compiled on a slow and busy machine, until a file holds a text.
 wait_for() {
-    for _ in $(seq 2400); do
+    for _ in $(seq 12000); do
         grep -qs -- "$2" "$1" && return
         kill -0 "${running[-1]}" 2>/dev/null || break
         sleep 0.1

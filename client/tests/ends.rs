@@ -14,6 +14,8 @@ use ppwasm_proto::wire::{
 use ppwasm_proto::{FunctionBundle, JobId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for a first session that is too short for none, and long enough for one on a machine that stands still for a while.
+const FIRST: Duration = Duration::from_secs(3);
 
 async fn soon<T>(work: impl Future<Output = T>) -> T {
     let work = tokio::time::timeout(PATIENCE, work).await;
@@ -88,7 +90,7 @@ async fn the_first_session_is_given_up_after_its_time_and_everybody_told() {
 async fn a_silent_coordinator_is_unreachable_too() {
     let hub = MemoryHub::new();
     let mut listener = hub.listen();
-    let first_within = Some(Duration::from_millis(100));
+    let first_within = Some(FIRST);
     let config = ClientConfig {
         first_within,
         ..ClientConfig::default()
@@ -103,7 +105,7 @@ async fn a_silent_coordinator_is_unreachable_too() {
 async fn later_sessions_are_waited_for_beyond_the_first_ones_time() {
     let hub = MemoryHub::new();
     let mut listener = hub.listen();
-    let first_within = Some(Duration::from_millis(300));
+    let first_within = Some(FIRST);
     let config = ClientConfig {
         first_within,
         ..ClientConfig::default()
@@ -113,7 +115,7 @@ async fn later_sessions_are_waited_for_beyond_the_first_ones_time() {
     soon(client.connected()).await.unwrap();
     let asking = tokio::spawn(async move { client.cancel(id()).await });
     // Longer than the first session may take: the test is about time that has passed.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(FIRST + Duration::from_millis(100)).await;
     drop(link);
     // What was not answered is asked again, in a session that comes later than the first one had to.
     let (mut sender, mut receiver) = welcomed(&mut listener).await;

@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ppwasm_host::{Function, Host, HostError, StartPath, Task};
-use ppwasm_proto::{FunctionBundle, Limits, Outcome};
+use ppwasm_host::{CancelToken, Function, Host, HostError, StartPath, Task};
+use ppwasm_proto::{FunctionBundle, Outcome};
 
 use crate::support::{
     NOTHING, PATHS, RunIn, bundle, function, function_on, host, on_slot_thread, raised, returned,
@@ -180,32 +180,29 @@ fn calls_that_wait_when_the_host_is_dropped_are_told_so() {
     let double = function_on(&host, DOUBLE, "double");
     let spin = function_on(&host, SPIN, "spin");
     let (busy, begins) = spinning();
-    let limits = Limits {
-        wall_time_max: Duration::from_millis(300),
-        ..Limits::default()
-    };
-    let running = host.start(&spin, busy.limits(limits));
+    let cancel = CancelToken::new();
+    let running = host.start(&spin, busy.cancel_token(cancel.clone()));
     begins.recv_timeout(LONG).expect("it runs");
     let waiting: Vec<_> = (0..10).map(|x| host.start(&double, task([x]))).collect();
     let (sender, receiver) = channel();
     host.start_with(&double, task([1]), move |report| {
         sender.send(report).expect("somebody waits");
     });
+    let told = std::thread::spawn(move || {
+        let told = receiver.recv_timeout(LONG);
+        // Not before: the slot would be free for what waits.
+        cancel.cancel();
+        told
+    });
     drop(host);
     for run in waiting {
         assert!(matches!(run.wait(), Err(HostError::Stopped)));
     }
-    assert!(matches!(
-        receiver.recv_timeout(LONG),
-        Ok(Err(HostError::Stopped))
-    ));
-    // What ran has been finished.
+    let told = told.join().expect("no panic");
+    assert!(matches!(told, Ok(Err(HostError::Stopped))), "{told:?}");
+    // What ran has been finished, and was waited for.
     let report = running.wait().expect("runs");
-    assert!(
-        matches!(report.outcome, Outcome::LimitExceeded { .. }),
-        "{:?}",
-        report.outcome
-    );
+    assert_eq!(report.outcome, Outcome::Cancelled);
 }
 
 /// The last owner of the host may be what is called when a call has ended.

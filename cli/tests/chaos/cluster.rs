@@ -1,7 +1,7 @@
 //! A coordinator and workers as processes, which end with the test.
 
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock};
@@ -15,11 +15,14 @@ use ppwasm_session::{Connector, join};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-/// Whatever is waited for comes within this time, or never.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+use crate::ports::free_address;
+
+/// Whatever is waited for comes within this time, or never: it comes within seconds, also after faults, on a machine that
+/// has nothing else to do, and this is for one that has.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Compiling the guest on a busy machine with two cores takes less.
-const COMPILING: Duration = Duration::from_secs(500);
+const COMPILING: Duration = Duration::from_secs(1200);
 
 /// One cluster at a time: two cores are soon full.
 pub(crate) async fn machine() -> MutexGuard<'static, ()> {
@@ -44,6 +47,9 @@ pub(crate) async fn within_time<T>(
 
 /// Flags of a coordinator with short leases, so that faults are over soon.
 pub(crate) const SHORT: [&str; 3] = ["--lease=6s", "--reconnect-grace=1s", "--restart-grace=5s"];
+/// Flags of one with long leases and graces: no attempt is given up because a process, or the whole machine, was slow. For
+/// tests in which none may be lost.
+pub(crate) const PATIENT: [&str; 3] = ["--lease=5m", "--reconnect-grace=5m", "--restart-grace=5m"];
 
 /// A process that is killed when the test is done with it.
 #[derive(Debug)]
@@ -84,16 +90,18 @@ impl Process {
 
     /// How it ends by itself.
     pub(crate) async fn end(&mut self) -> ExitStatus {
-        let log = self.log.clone();
-        within(&format!("the end of {}", log.display()), async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let what = format!("the end of {}", self.log.display());
+        within(&what, self.ended()).await
+    }
+
+    /// The same of one that may as well go on.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
             }
-        })
-        .await
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// What it has said.
@@ -127,6 +135,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    pub(crate) async fn start_patiently() -> Self {
+        Self::start_with(&PATIENT, &[], None).await
+    }
+
     pub(crate) async fn start() -> Self {
         Self::start_with(&SHORT, &[], None).await
     }
@@ -335,12 +347,6 @@ async fn prepare_in(folder: &Path, log: &Path) -> Result<(), String> {
     coordinator.signal("TERM");
     assert!(coordinator.end().await.success(), "{}", coordinator.said());
     Ok(())
-}
-
-/// Free a moment ago; nobody but tests asks for ports here.
-fn free_address() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
 }
 
 /// A client with credentials that come to `address`.

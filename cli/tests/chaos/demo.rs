@@ -40,7 +40,7 @@ async fn the_cluster_demo_counts_primes_and_takes_everything_away() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");
     command
-        .args(["--signal=TERM", "400", script])
+        .args(["--signal=TERM", "1500", script])
         // Where it makes its own folder, which its processes have among their arguments.
         .env("TMPDIR", folder.path())
         .env("PPWASM", env!("CARGO_BIN_EXE_ppwasm"));

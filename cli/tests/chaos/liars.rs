@@ -65,7 +65,8 @@ async fn lie(mut session: Session) -> u64 {
 #[tokio::test]
 async fn case_76_a_liar_is_outvoted_named_and_drained() {
     let _machine = machine().await;
-    let mut cluster = Cluster::start().await;
+    // Nobody is missed: a witness that is away for a moment would leave a task unverified.
+    let mut cluster = Cluster::start_patiently().await;
     let ann = cluster.client("ann").await;
     let mut honest = Vec::new();
     for name in ["w0", "w1"] {
@@ -160,7 +161,7 @@ async fn case_76_a_liar_is_outvoted_named_and_drained() {
     within("another job", submitted).await.unwrap();
     let check = &mut |_: &_| ();
     let all = crate::work::all_results_of(&ann, id(77), Order::Completion, check);
-    assert_eq!(within("its results", all).await.unwrap().len(), 5);
+    assert_eq!(all.await.unwrap().len(), 5);
     drop(honest);
     cluster.stop().await;
     cluster.check_store().await;

@@ -17,6 +17,8 @@ mod kills;
 mod liars;
 mod network;
 mod orderly;
+#[path = "../shared/ports.rs"]
+mod ports;
 mod random;
 mod relay;
 mod resources;

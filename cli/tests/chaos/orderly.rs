@@ -9,9 +9,8 @@ use crate::work::{Recorded, all_results, check, id, lost_attempts, submit};
 
 const NOTHING: Duration = Duration::ZERO;
 
-/// A cluster with so many workers of one slot, and a client.
-async fn cluster(workers: usize) -> (Cluster, Client, Vec<Process>) {
-    let cluster = Cluster::start().await;
+/// A client of a cluster, and so many workers of one slot.
+async fn populated(cluster: Cluster, workers: usize) -> (Cluster, Client, Vec<Process>) {
     let client = cluster.client("ann").await;
     let mut running = Vec::new();
     for number in 0..workers {
@@ -42,7 +41,7 @@ async fn rest(results: &mut Results, recorded: &mut Recorded) {
 #[tokio::test]
 async fn case_13_a_drain_under_load_loses_and_repeats_nothing() {
     let _machine = machine().await;
-    let (_cluster, client, mut workers) = cluster(2).await;
+    let (_cluster, client, mut workers) = populated(Cluster::start_patiently().await, 2).await;
     submit(&client, id(1), "work", 3000, NOTHING).await.unwrap();
     let mut results = client.results(id(1), Order::Completion).await.unwrap();
     let mut recorded = Recorded::new();
@@ -58,7 +57,7 @@ async fn case_13_a_drain_under_load_loses_and_repeats_nothing() {
 #[tokio::test]
 async fn case_13_a_coordinator_that_stops_and_starts_under_load_repeats_nothing() {
     let _machine = machine().await;
-    let (mut cluster, client, mut workers) = cluster(2).await;
+    let (mut cluster, client, mut workers) = populated(Cluster::start_patiently().await, 2).await;
     submit(&client, id(1), "work", 3000, NOTHING).await.unwrap();
     let mut results = client.results(id(1), Order::Completion).await.unwrap();
     let mut recorded = Recorded::new();
@@ -80,7 +79,7 @@ async fn case_13_a_coordinator_that_stops_and_starts_under_load_repeats_nothing(
 #[tokio::test]
 async fn case_10_a_worker_that_stood_still_beyond_its_lease_changes_nothing() {
     let _machine = machine().await;
-    let (cluster, client, workers) = cluster(2).await;
+    let (cluster, client, workers) = populated(Cluster::start().await, 2).await;
     submit(&client, id(1), "work", 1500, NOTHING).await.unwrap();
     let mut results = client.results(id(1), Order::Completion).await.unwrap();
     let mut recorded = Recorded::new();
@@ -92,16 +91,19 @@ async fn case_10_a_worker_that_stood_still_beyond_its_lease_changes_nothing() {
     // It comes back and works.
     cluster.connected_workers(&client, 2).await;
     submit(&client, id(2), "work", 300, NOTHING).await.unwrap();
-    let more = within("more", all_results(&client, id(2))).await.unwrap();
+    let more = all_results(&client, id(2)).await.unwrap();
     assert_eq!(more.len(), 300);
-    let again = within("again", all_results(&client, id(1))).await.unwrap();
+    let again = all_results(&client, id(1)).await.unwrap();
     assert_eq!(again, recorded);
 }
 
 #[tokio::test]
 async fn case_09_a_coordinator_that_stood_still_beyond_all_leases_gives_nothing_out_again() {
     let _machine = machine().await;
-    let (cluster, client, mut workers) = cluster(2).await;
+    // What ends here are leases. How soon workers are back afterwards is the machine's affair.
+    let flags = ["--lease=6s", "--reconnect-grace=5m", "--restart-grace=5m"];
+    let cluster = Cluster::start_with(&flags, &[], None).await;
+    let (cluster, client, mut workers) = populated(cluster, 2).await;
     submit(&client, id(1), "work", 1500, NOTHING).await.unwrap();
     let mut results = client.results(id(1), Order::Completion).await.unwrap();
     let mut recorded = Recorded::new();
@@ -121,7 +123,7 @@ async fn case_09_a_coordinator_that_stood_still_beyond_all_leases_gives_nothing_
 #[tokio::test]
 async fn case_11_a_second_coordinator_on_the_same_folder_does_not_start() {
     let _machine = machine().await;
-    let (cluster, client, _workers) = cluster(1).await;
+    let (cluster, client, _workers) = populated(Cluster::start().await, 1).await;
     let kept = cluster.kept.to_str().unwrap();
     let args = [
         "coordinator",
@@ -139,9 +141,7 @@ async fn case_11_a_second_coordinator_on_the_same_folder_does_not_start() {
     assert!(said.contains("in use"), "{said}");
     // The first does not notice, and its address is still told.
     submit(&client, id(1), "work", 100, NOTHING).await.unwrap();
-    let recorded = within("the results", all_results(&client, id(1)))
-        .await
-        .unwrap();
+    let recorded = all_results(&client, id(1)).await.unwrap();
     assert_eq!(recorded.len(), 100);
     let told = std::fs::read_to_string(cluster.kept.join("address")).unwrap();
     assert_eq!(told.trim(), cluster.address.to_string());
@@ -150,7 +150,7 @@ async fn case_11_a_second_coordinator_on_the_same_folder_does_not_start() {
 #[tokio::test]
 async fn case_01_a_killed_workers_tasks_run_elsewhere_soon() {
     let _machine = machine().await;
-    let (cluster, client, mut workers) = cluster(2).await;
+    let (cluster, client, mut workers) = populated(Cluster::start().await, 2).await;
     submit(&client, id(1), "work", 1500, NOTHING).await.unwrap();
     let mut results = client.results(id(1), Order::Completion).await.unwrap();
     let mut recorded = Recorded::new();

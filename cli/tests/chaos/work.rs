@@ -66,7 +66,8 @@ pub(crate) fn check(result: &TaskResult) {
 /// What the tasks of a job have ended with, and by which attempt.
 pub(crate) type Recorded = BTreeMap<u64, Option<Attempt>>;
 
-/// Takes the results of a job of `work` as they come until it ends, and checks each.
+/// Takes the results of a job of `work` as they come until it ends, and checks each. Each comes within the patience of all
+/// tests: how many there are, and how fast the machine is, does not matter.
 pub(crate) async fn all_results(client: &Client, job: JobId) -> Result<Recorded, ClientError> {
     all_results_of(client, job, Order::Completion, &mut |result| check(result)).await
 }
@@ -80,7 +81,7 @@ pub(crate) async fn all_results_of(
 ) -> Result<Recorded, ClientError> {
     let mut results = client.results(job, order).await?;
     let mut recorded = Recorded::new();
-    while let Some(result) = results.next().await? {
+    while let Some(result) = within("a result", results.next()).await? {
         check(&result);
         let before = recorded.insert(result.task.0, result.attempt);
         assert_eq!(before, None, "task {} came twice", result.task.0);

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::ports::free_address;
 use crate::support::{Folder, Run, finish};
 
 /// Whatever is waited for comes within this time, also on a busy machine.
@@ -65,7 +66,7 @@ impl Cluster {
             if *is_prepared {
                 copy_guest(&prepared, &cluster.home);
             }
-            cluster.start_coordinator("127.0.0.1:0");
+            cluster.start_coordinator(&free_address().to_string());
             if !*is_prepared {
                 let _ = fs::remove_dir_all(&prepared);
                 copy_guest(&cluster.home, &prepared);

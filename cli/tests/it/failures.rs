@@ -1,6 +1,6 @@
 //! Tasks that fail: what is told, and that the others run.
 
-use crate::support::Folder;
+use crate::support::{Folder, SPIN_LIMIT};
 
 const JOB: &str = r#"
 import sys, os
@@ -222,7 +222,7 @@ fn the_first_task_that_fails_gives_the_code() {
             "items.json",
             "--keep-going",
             "--time-limit",
-            "500ms",
+            SPIN_LIMIT,
         ];
         assert_eq!(folder.submit(&args).code, code, "{items}");
     }

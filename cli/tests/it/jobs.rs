@@ -192,12 +192,12 @@ fn a_job_of_many_tasks_takes_no_more_of_the_clients_memory_than_one_of_few() {
     let mut cluster = Cluster::start(&[("job.py", "def f(x): return int(x) + 1\n")]);
     cluster.add_worker(2);
     let peak_kib = |tasks: u32| {
-        let lines: String = (0..tasks).map(|n| format!("{n}\n")).collect();
-        cluster.folder.write("lines.txt", lines);
-        let args = ["submit", "job.py:f", "--each-line", "lines.txt"];
+        let args = ["submit", "job.py:f", "--each-line", "-"];
         let mut running = Running::start(&mut cluster.folder.command(&args));
-        // Not the last: afterwards the process may be gone.
-        running.wait_for(&format!("{}\n", tasks - 500));
+        let lines: String = (0..tasks).map(|n| format!("{n}\n")).collect();
+        running.give_some(lines.as_bytes());
+        // The last one: it waits for more lines, so it is there to be looked at.
+        running.wait_for(&format!("{tasks}\n"));
         let peak = running.peak_kib();
         assert_eq!(running.end().stdout.lines().count(), tasks as usize);
         peak
@@ -253,6 +253,8 @@ fn a_wait_survives_the_coordinators_restart() {
     assert_eq!(submitted.code, 0, "{}", submitted.stderr);
     let mut waiting = Running::start(&mut cluster.folder.command(&["job", "progress", "last"]));
     waiting.give(b"");
+    // It has a session: the first one is waited for ten seconds only.
+    waiting.wait_for_said("0 of 20 tasks");
     cluster.restart_coordinator();
     cluster.add_worker(2);
     let run = waiting.end();

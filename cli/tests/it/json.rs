@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::schema;
-use crate::support::{Folder, Run};
+use crate::support::{Folder, Run, SPIN_LIMIT};
 
 const JOB: &str = r#"
 import sys, os
@@ -55,7 +55,7 @@ fn every_outcome_of_a_task() {
         "items.json",
         "--keep-going",
         "--time-limit",
-        "500ms",
+        SPIN_LIMIT,
         "--output",
         "json",
         "--slots",
@@ -89,7 +89,7 @@ fn every_outcome_of_a_task() {
     );
     assert_eq!(
         (&job["submit_time_ms"], &job["limits"]["wall_time_ms"]),
-        (&json!(1000), &json!(500))
+        (&json!(1000), &json!(4000))
     );
     assert_eq!(
         tasks[0]["value"],
@@ -116,7 +116,7 @@ fn every_outcome_of_a_task() {
     assert_eq!(tasks[3]["cause"]["name"], "abort");
     assert_eq!(
         tasks[4]["limit"],
-        json!({"name": "wall_time", "allowed": 500, "unit": "ms"})
+        json!({"name": "wall_time", "allowed": 4000, "unit": "ms"})
     );
     assert_eq!(tasks[5]["exception"]["exit_code"], 3);
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Each limit: what passes it is ended, told with its flag, and does not touch the next task.
 
-use crate::support::Folder;
+use crate::support::{Folder, SPIN_LIMIT};
 
 const JOB: &str = r#"
 import sys
@@ -107,13 +107,13 @@ fn the_next_task_runs() {
         "1",
         "--keep-going",
         "--time-limit",
-        "300ms",
+        SPIN_LIMIT,
     ]);
     assert_eq!((run.code, run.stdout.as_str()), (3, "0\n2\n3\n"));
     run.says(
         3,
         &[
-            "task 1 did not end within its time limit of 300 ms; ",
+            "task 1 did not end within its time limit of 4 s; ",
             "4 tasks in ",
             ": 3 succeeded, 1 went past a limit\n",
         ],

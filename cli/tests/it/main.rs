@@ -16,6 +16,8 @@ mod json;
 mod limits;
 mod machine;
 mod modules;
+#[path = "../shared/ports.rs"]
+mod ports;
 mod provision;
 mod results;
 mod schema;

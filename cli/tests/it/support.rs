@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+/// Time for tasks of which one spins to its end: what the others do takes milliseconds, also on a machine that stands still
+/// for two seconds.
+pub(crate) const SPIN_LIMIT: &str = "4s";
 /// No run takes nearly as long, not even the first one on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(240);
 
@@ -123,14 +126,19 @@ impl Running {
 
     /// Waits until it has printed this on standard output.
     pub(crate) fn wait_for(&mut self, text: &str) {
-        let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
-        while !has(&self.stdout.bytes) {
-            if !self.stdout.more() {
-                let (out, err) = (&self.stdout.bytes, &self.stderr.bytes);
-                let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
-                panic!("ended without printing {text:?}: {out}\n{err}");
-            }
-        }
+        let is_there = self.stdout.until(text);
+        assert!(is_there, "ended without printing {text:?}: {}", self.text());
+    }
+
+    /// Waits until it has said this on standard error.
+    pub(crate) fn wait_for_said(&mut self, text: &str) {
+        let is_there = self.stderr.until(text);
+        assert!(is_there, "ended without saying {text:?}: {}", self.text());
+    }
+
+    fn text(&self) -> String {
+        let all = [&self.stdout.bytes[..], b"\n", &self.stderr.bytes].concat();
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// Closes our end of its standard output.
@@ -203,6 +211,16 @@ impl Collected {
             pieces,
             bytes: Vec::new(),
         }
+    }
+
+    /// Waits until this has come; false when the end comes first.
+    fn until(&mut self, text: &str) -> bool {
+        while !String::from_utf8_lossy(&self.bytes).contains(text) {
+            if !self.more() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits for more; false at the end.

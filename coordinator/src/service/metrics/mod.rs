@@ -38,21 +38,21 @@ impl Metrics {
     pub(super) async fn serve(self, server: Arc<Server>, sessions: Sessions) {
         http::serve(self.listener, move || {
             let (server, sessions) = (Arc::clone(&server), sessions.clone());
-            async move {
-                let snapshot = server.snapshot().await?;
-                Some(page(&server, &snapshot, sessions.count()))
-            }
+            async move { page(&server, &sessions).await }
         })
         .await;
     }
 }
 
-fn page(server: &Server, snapshot: &Snapshot, sessions: usize) -> String {
+/// `None` when the server has ended.
+async fn page(server: &Server, sessions: &Sessions) -> Option<String> {
     let mut page = Page::default();
-    of_now(&mut page, snapshot, sessions);
-    of_scheduler(&mut page, snapshot);
+    // Counted first, then looked at: a task that is counted as ended is not shown as open on the same page.
     since_start(&mut page, server);
-    page.into_text()
+    let snapshot = server.snapshot().await?;
+    of_now(&mut page, &snapshot, sessions.count());
+    of_scheduler(&mut page, &snapshot);
+    Some(page.into_text())
 }
 
 fn of_now(page: &mut Page, snapshot: &Snapshot, sessions: usize) {
