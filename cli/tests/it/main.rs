@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cluster;
+mod command_json;
 mod documents;
 mod examples;
 mod failures;
