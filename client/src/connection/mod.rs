@@ -1,5 +1,8 @@
 //! The task that owns the connection, and says again what was not answered when it has made another.
 
+mod blobs;
+mod handle;
+mod heard;
 mod opening;
 mod submissions;
 mod watches;
@@ -8,31 +11,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ppwasm_link::{
-    BlobFailure, BlobPeer, DialError, Dialer, Incoming, Link, LinkReceiver, LinkSender,
-};
-use ppwasm_proto::wire::{
-    BlobRef, CloseCode, Failed, JobProgress, Message, RecordedResult, Unwatch, WatchOrder, Welcome,
-};
-use ppwasm_proto::{Digest, JobId};
-use tokio::sync::{mpsc, oneshot, watch};
+use ppwasm_link::{BlobPeer, DialError, Dialer, Incoming, Link, LinkReceiver, LinkSender};
+use ppwasm_proto::wire::{CloseCode, Message, Unwatch, Welcome};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::blobs::{Get, Moved};
+use self::handle::Answer;
+pub(crate) use self::handle::{COMMANDS_MAX, Command, Handle, ITEMS_MAX, Item};
 use self::opening::{End, greet, rejected};
 use self::submissions::Submission;
 use self::watches::Watch;
-use crate::question::answered;
-use crate::submission::{Room, Units};
-use crate::{ClientConfig, ClientError, JobRequest, RESULTS_MAX};
+use crate::{ClientConfig, ClientError};
 
-/// Commands that wait to be taken.
-pub(crate) const COMMANDS_MAX: usize = 256;
-/// What a watch may have waiting: results, how far it is, and its end.
-pub(crate) const ITEMS_MAX: usize = RESULTS_MAX + 16;
-/// Bytes of a blob that is taken.
-const BLOB_BYTES_MAX: u64 = 1 << 30;
-/// Blobs of calls that are on their way at a time.
-const UPLOADS_MAX: usize = 16;
 /// Commands that are taken before anything is sent.
 const ROUND_MAX: usize = 1024;
 
@@ -45,118 +36,6 @@ type Parts<D> = (
     <<D as Dialer>::Link as Link>::Receiver,
     <<D as Dialer>::Link as Link>::Blobs,
 );
-type Answer<T> = oneshot::Sender<Result<T, ClientError>>;
-type Got = oneshot::Sender<Result<Arc<[u8]>, BlobFailure>>;
-
-/// What handles want.
-pub(crate) enum Command {
-    Open {
-        job: Box<JobRequest>,
-        room: Arc<Room>,
-        opened: Answer<(u32, bool)>,
-    },
-    Append {
-        request: u32,
-        call: Vec<u8>,
-        units: Units,
-    },
-    Close {
-        request: u32,
-        closed: Answer<u64>,
-    },
-    Watch {
-        job: JobId,
-        order: WatchOrder,
-        items: mpsc::Sender<Item>,
-        started: oneshot::Sender<u32>,
-    },
-    Credit {
-        request: u32,
-        credit: u64,
-    },
-    Unwatch {
-        request: u32,
-    },
-    Ask {
-        /// Makes the message when it has a number.
-        question: Box<dyn FnOnce(u32) -> Message + Send>,
-        answer: Answer<Message>,
-    },
-    Get {
-        digest: Digest,
-        got: Got,
-    },
-    /// End, saying so.
-    Leave,
-}
-
-/// What a watch gives.
-#[derive(Debug)]
-pub(crate) enum Item {
-    Result(Box<RecordedResult>),
-    Progress(Box<JobProgress>),
-    Failed(ClientError),
-}
-
-/// What all handles share: the way to the connection, and why there is none any more.
-#[derive(Clone, Debug)]
-pub(crate) struct Handle {
-    commands: mpsc::Sender<Command>,
-    end: Arc<OnceLock<ClientError>>,
-}
-
-impl Handle {
-    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Self {
-        let end = Arc::default();
-        Self { commands, end }
-    }
-
-    pub(crate) fn end(&self) -> Arc<OnceLock<ClientError>> {
-        Arc::clone(&self.end)
-    }
-
-    pub(crate) async fn tell(&self, command: Command) -> Result<(), ClientError> {
-        let told = self.commands.send(command).await;
-        told.map_err(|_| self.ended())
-    }
-
-    /// Why there is no connection any more.
-    pub(crate) fn ended(&self) -> ClientError {
-        self.end.get().cloned().unwrap_or(ClientError::Ended)
-    }
-
-    /// Waits until there is no connection any more, nor will be.
-    pub(crate) async fn gone(&self) {
-        self.commands.closed().await;
-    }
-
-    /// Tells it if there is room.
-    pub(crate) fn try_tell(&self, command: Command) -> bool {
-        self.commands.try_send(command).is_ok()
-    }
-
-    /// Nobody wants more of a watch. When this is not heard, the next result that cannot be given says it too.
-    pub(crate) fn forget_watch(&self, request: u32) {
-        self.try_tell(Command::Unwatch { request });
-    }
-}
-
-/// Blobs that have come or gone.
-enum Moved {
-    /// One that a job names.
-    Named(u32, Result<BlobRef, BlobFailure>),
-    /// One that is a call: the request and the task.
-    Call(u32, u64, Result<BlobRef, BlobFailure>),
-    Got(u64, Result<Arc<[u8]>, BlobFailure>),
-}
-
-/// A blob that is wanted.
-struct Get {
-    digest: Digest,
-    got: Got,
-    /// In the present session.
-    is_under_way: bool,
-}
 
 pub(crate) struct Connection<D: Dialer> {
     dialer: D,
@@ -347,18 +226,6 @@ impl<D: Dialer> Connection<D> {
         Ok(())
     }
 
-    /// Puts what a job names; it is opened when all of that has arrived.
-    fn begin<B: BlobPeer>(&mut self, request: u32, blobs: &B) {
-        let Some(submission) = self.submissions.get_mut(&request) else {
-            return;
-        };
-        for bytes in submission.begin() {
-            let blobs = blobs.clone();
-            self.moving
-                .spawn(async move { Moved::Named(request, blobs.put(bytes).await) });
-        }
-    }
-
     fn retry_at(&self) -> Option<Instant> {
         let submissions = self.submissions.values().filter_map(|one| one.retry_at);
         let watches = self.watches.values().filter_map(|one| one.retry_at);
@@ -468,156 +335,6 @@ impl<D: Dialer> Connection<D> {
     fn new_request(&mut self) -> u32 {
         self.next_request = self.next_request.wrapping_add(1);
         self.next_request
-    }
-
-    /// Gets blobs beside everything else; at most one per handle is wanted at a time.
-    fn fetch<B: BlobPeer>(&mut self, blobs: &B) {
-        let waiting = self.gets.iter_mut().filter(|(_, get)| !get.is_under_way);
-        for (&number, get) in waiting {
-            get.is_under_way = true;
-            let (digest, blobs) = (get.digest, blobs.clone());
-            self.moving
-                .spawn(async move { Moved::Got(number, blobs.get(digest, BLOB_BYTES_MAX).await) });
-        }
-    }
-
-    async fn send_appends<S: LinkSender, B: BlobPeer>(
-        &mut self,
-        sender: &mut S,
-        blobs: &B,
-    ) -> Result<(), End> {
-        for (request, submission) in &mut self.submissions {
-            let request = *request;
-            while self.uploads < UPLOADS_MAX
-                && let Some((task, bytes)) = submission.next_upload()
-            {
-                self.uploads += 1;
-                let blobs = blobs.clone();
-                self.moving
-                    .spawn(async move { Moved::Call(request, task, blobs.put(bytes).await) });
-            }
-            while let Some(message) = submission.next_message(request) {
-                sender.send(message).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn moved<S: LinkSender>(&mut self, moved: Moved, sender: &mut S) -> Result<(), End> {
-        match moved {
-            Moved::Named(request, result) => {
-                let Some(submission) = self.submissions.get_mut(&request) else {
-                    return Ok(());
-                };
-                match result {
-                    Ok(_) => {
-                        if let Some(message) = submission.blob_put() {
-                            sender.send(message).await?;
-                        }
-                    }
-                    // The next session puts it.
-                    Err(BlobFailure::Lost) => {}
-                    Err(error) => {
-                        if submission.fail(error.into()) {
-                            self.submissions.remove(&request);
-                        }
-                    }
-                }
-            }
-            Moved::Call(request, task, result) => {
-                self.uploads = self.uploads.saturating_sub(1);
-                if let Some(submission) = self.submissions.get_mut(&request) {
-                    submission.uploaded(task, result);
-                }
-            }
-            // The next session gets it.
-            Moved::Got(_, Err(BlobFailure::Lost)) => {}
-            Moved::Got(number, result) => {
-                if let Some(get) = self.gets.remove(&number) {
-                    let _ = get.got.send(result);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn take<S: LinkSender>(&mut self, message: Message, sender: &mut S) -> Result<(), End> {
-        match message {
-            Message::JobOpened(opened) => {
-                if let Some(submission) = self.submissions.get_mut(&opened.request) {
-                    submission.opened(&opened);
-                }
-            }
-            Message::TasksAppended(appended) => {
-                if let Some(submission) = self.submissions.get_mut(&appended.request) {
-                    submission.appended(appended.next, appended.credit.value());
-                }
-            }
-            Message::Results(results) => {
-                let request = results.request;
-                let Some(watch) = self.watches.get_mut(&request) else {
-                    return Ok(());
-                };
-                if !watch.take(results) {
-                    self.watches.remove(&request);
-                    sender.send(Unwatch { request }.into()).await?;
-                } else if let Some(credit) = watch.credit_again(request) {
-                    sender.send(credit).await?;
-                }
-            }
-            Message::JobProgress(progress) => {
-                let (request, is_last) = (progress.request, progress.is_last);
-                if let Some(watch) = self.watches.get(&request) {
-                    watch.progress(progress);
-                }
-                if is_last {
-                    self.watches.remove(&request);
-                }
-            }
-            Message::Failed(failed) => self.failed(failed),
-            Message::Ping(ping) => {
-                let number = ping.number;
-                sender
-                    .send(ppwasm_proto::wire::Pong { number }.into())
-                    .await?;
-            }
-            message => {
-                let Some(request) = answered(&message) else {
-                    return Ok(());
-                };
-                if let Some((_, answer)) = self.asks.remove(&request) {
-                    let _ = answer.send(Ok(message));
-                } else if let Some(submission) = self.submissions.remove(&request) {
-                    submission.done();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, failed: Failed) {
-        let request = failed.request;
-        let retry_after = failed.retry_after_ms.map(Duration::from_millis);
-        let retry_at = retry_after.map(|after| Instant::now() + after);
-        let error = ClientError::Refused {
-            code: failed.code,
-            reason: failed.reason.into_string(),
-            retry_after,
-        };
-        if let Some((_, answer)) = self.asks.remove(&request) {
-            let _ = answer.send(Err(error));
-        } else if let Some(watch) = self.watches.get_mut(&request) {
-            watch.retry_at = retry_at;
-            if retry_at.is_none() {
-                let _ = watch.items.try_send(Item::Failed(error));
-                self.watches.remove(&request);
-            }
-        } else if let Some(submission) = self.submissions.get_mut(&request) {
-            submission.retry_at = retry_at;
-            if retry_at.is_none() && submission.fail(error) {
-                self.submissions.remove(&request);
-            }
-        }
     }
 }
 

@@ -9,7 +9,8 @@ use ppwasm_proto::wire::{
 };
 use tokio::sync::mpsc;
 
-use super::{Item, RESULTS_MAX};
+use super::Item;
+use crate::RESULTS_MAX;
 
 pub(super) struct Watch {
     job: JobId,
