@@ -133,6 +133,15 @@ impl Cluster {
         run.stdout.lines().next().unwrap().to_owned()
     }
 
+    /// Revokes somebody's certificate.
+    pub(crate) fn revoke(&self, role: &str, name: &str) {
+        let args = ["certs", "revoke", "--role", role, name, "--dir"];
+        let mut command = self.folder.command(&args);
+        command.arg(&self.home);
+        let run = finish(command, b"");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+
     /// Adds a worker; its number, for [`Cluster::kill_worker`].
     pub(crate) fn add_worker(&mut self, slots: u32) -> usize {
         let token = self.token(&["--role", "worker"]);

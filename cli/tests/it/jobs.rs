@@ -338,11 +338,7 @@ fn what_goes_wrong_with_a_coordinator_is_told_in_one_line() {
     );
 
     // Who is revoked is told so.
-    let mut revoke = cluster
-        .folder
-        .command(&["certs", "revoke", "--role", "client", "bob", "--dir"]);
-    revoke.arg(&cluster.home);
-    assert_eq!(crate::support::finish(revoke, b"").code, 0);
+    cluster.revoke("client", "bob");
     one_line(&elsewhere.ppwasm(&["job", "list"]), 6, "revoked");
 
     // The coordinator of another installation is not the one that was joined.

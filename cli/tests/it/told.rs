@@ -34,6 +34,12 @@ fn now() -> UnixTime {
     UnixTime::since_unix_epoch(SystemTime::UNIX_EPOCH.elapsed().unwrap())
 }
 
+/// The authority of the cluster's coordinator.
+fn authority(cluster: &Cluster) -> Authority {
+    let authority = Authority::load(&cluster.home.join("authority"), now());
+    authority.unwrap().unwrap()
+}
+
 /// Credentials as the coordinator would give them, which a worker finds in its folder.
 fn issue(authority: &Authority, role: Role, name: &str, at: UnixTime, path: &Path) -> String {
     let mut credentials = Credentials::issue(authority, role, name, at).unwrap();
@@ -68,28 +74,21 @@ fn join_tokens_that_are_no_good() {
     let login = |token: &str| {
         stranger.ppwasm(&["login", "--join", token, cluster.address(), "--name", "x"])
     };
-    let token = cluster.token(&["--role", "client", "--lifetime", "1s"]);
-    // Its time is over by the wall, and nothing else tells.
+    let [for_client, for_worker] =
+        ["client", "worker"].map(|role| cluster.token(&["--role", role, "--lifetime", "1s"]));
+    // Their time is over by the wall, and nothing else tells.
     std::thread::sleep(Duration::from_millis(2100));
     let refused = "does not take the token: it is used up, has expired";
-    one_line(
-        &login(&token),
-        6,
-        &[
-            refused,
-            "get a new token with `ppwasm certs token --role client`",
-        ],
+    let late = worker(
+        &cluster,
+        &["--join", &for_worker],
+        "late",
+        cluster.address(),
     );
-    let token = cluster.token(&["--role", "worker", "--lifetime", "1s"]);
-    std::thread::sleep(Duration::from_millis(2100));
-    one_line(
-        &worker(&cluster, &["--join", &token], "late", cluster.address()),
-        6,
-        &[
-            refused,
-            "get a new token with `ppwasm certs token --role worker`",
-        ],
-    );
+    for (run, role) in [(login(&for_client), "client"), (late, "worker")] {
+        let advice = format!("get a new token with `ppwasm certs token --role {role}`");
+        one_line(&run, 6, &[refused, &advice]);
+    }
     let token = cluster.token(&["--role", "worker"]);
     one_line(
         &login(&token),
@@ -155,8 +154,7 @@ fn nobody_answers() {
 #[test]
 fn clocks_that_are_off_by_a_day_and_certificates_that_are_revoked() {
     let cluster = Cluster::start(&[("job.py", JOB)]);
-    let authority = Authority::load(&cluster.home.join("authority"), now());
-    let authority = authority.unwrap().unwrap();
+    let authority = authority(&cluster);
     let issued = |role, name: &str, at: UnixTime, file: &str| {
         issue(
             &authority,
@@ -198,12 +196,7 @@ fn clocks_that_are_off_by_a_day_and_certificates_that_are_revoked() {
     );
     // Revoked: told so, and its session does not come back.
     issued(Role::Worker, "w2", now(), "w2/worker.credentials");
-    let mut revoke = cluster
-        .folder
-        .command(&["certs", "revoke", "--role", "worker", "w2", "--dir"]);
-    revoke.arg(&cluster.home);
-    let revoked = finish(revoke, b"");
-    assert_eq!(revoked.code, 0, "{}", revoked.stderr);
+    cluster.revoke("worker", "w2");
     one_line(
         &worker(&cluster, &[], "w2", cluster.address()),
         5,
@@ -224,8 +217,7 @@ fn clocks_that_are_off_by_a_day_and_certificates_that_are_revoked() {
 #[test]
 fn a_coordinator_with_a_newer_protocol() {
     let cluster = Cluster::start(&[("job.py", JOB)]);
-    let authority = Authority::load(&cluster.home.join("authority"), now());
-    let authority = authority.unwrap().unwrap();
+    let authority = authority(&cluster);
     let own = Credentials::load(&cluster.home.join("coordinator.credentials"));
     let own = own.unwrap().unwrap();
     let path = cluster.folder.path().join("w1/worker.credentials");

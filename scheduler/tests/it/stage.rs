@@ -205,12 +205,23 @@ impl Stage {
         claims: &[Claim],
         outcome: OutcomeKind,
     ) -> Outbox {
+        self.end_with(session, claims, outcome, Digest::from_bytes([0; 32]))
+    }
+
+    /// `digest` is that of all that the tasks returned.
+    pub(crate) fn end_with(
+        &mut self,
+        session: SessionId,
+        claims: &[Claim],
+        outcome: OutcomeKind,
+        digest: Digest,
+    ) -> Outbox {
         let ended = claims.iter().map(|claim| Ended {
             claim: *claim,
             outcome,
             run_time: Micros::from_millis(10),
             outcome_bytes: 1,
-            digest: Digest::from_bytes([0; 32]),
+            digest,
         });
         let ended = ended.collect();
         self.happens(Event::LeasesEnded { session, ended })

@@ -4,8 +4,8 @@ use ppwasm_proto::Digest;
 use ppwasm_proto::fabric::{Claim, GiveBackReason, HeldState, Incarnation, OutcomeKind, SessionId};
 use ppwasm_proto::wire::{Verdict, Verification};
 use ppwasm_scheduler::{
-    Command, DrainReason, Ended, Event, Explanation, Hello, JobSpec, Leaving, Micros, Outbox,
-    Record, TaskEnd,
+    Command, DrainReason, Event, Explanation, Hello, JobSpec, Leaving, Micros, Outbox, Record,
+    TaskEnd,
 };
 
 use crate::stage::{Stage, all_granted, granted, held, hello, job, spec, task_ends, tasks, worker};
@@ -40,15 +40,7 @@ fn say_as(
     what: &[u8],
     outcome: OutcomeKind,
 ) -> Outbox {
-    let ended = claims.iter().map(|claim| Ended {
-        claim: *claim,
-        outcome,
-        run_time: Micros::from_millis(10),
-        outcome_bytes: 1,
-        digest: Digest::of(what),
-    });
-    let ended = ended.collect();
-    stage.happens(Event::LeasesEnded { session, ended })
+    stage.end_with(session, claims, outcome, Digest::of(what))
 }
 
 fn acknowledged(out: &Outbox, to: SessionId) -> Vec<u64> {
