@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::ports::free_address;
 use crate::support::{Folder, Run, finish};
 
-/// Whatever is waited for comes within this time, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Whatever is waited for comes within this time, also a coordinator that compiles the guest on a slow and busy machine.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Whether there is a compiled guest to begin with.
 static PREPARED: Mutex<bool> = Mutex::new(false);
