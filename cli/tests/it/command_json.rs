@@ -135,8 +135,8 @@ fn documents_of_jobs_that_ended_and_of_who_ran_them() {
     let worker = workers["workers"][0]["name"].as_str().unwrap();
     for (args, done) in [
         (&["drain", worker][..], "draining"),
-        (&["undrain", worker], "serving"),
-        (&["set-slots", worker, "2"], "slots set"),
+        (&["undrain", worker][..], "serving"),
+        (&["set-slots", worker, "2"][..], "slots set"),
     ] {
         let args = [&["worker"], args, &["--output", "json"]].concat();
         let told = document("worker_done", &cluster.operate(&args));
