@@ -43,7 +43,8 @@ pub struct Config {
     pub results_max: usize,
     /// Time before a lease's end at which its task is stopped. Default 2 s.
     pub safety: Duration,
-    /// Time without an answer after which a session is given up. Default 20 s.
+    /// Time without a word, from when a report was due, after which a session is given up. A coordinator with long leases,
+    /// or thousands of workers, wants reports less often than that, and says nothing between them. Default 20 s.
     pub silence_max: Duration,
     /// Time after which an unacknowledged result is sent again. Default 10 s.
     pub resend_after: Duration,
@@ -240,7 +241,7 @@ impl Agent {
             Session::Away { retry_at } => Some(*retry_at),
             Session::Connecting => None,
             Session::Greeting { since } => Some(*since + self.config.silence_max),
-            Session::Open(open) => Some(open.report_at.min(open.heard + self.config.silence_max)),
+            Session::Open(open) => Some(open.report_at.min(self.silent_at(open))),
         };
         let resend = match self.session {
             Session::Open(_) => self.next_resend,
@@ -248,6 +249,11 @@ impl Agent {
         };
         let times = [session, self.next_fence, resend];
         times.into_iter().flatten().min()
+    }
+
+    /// When a session that says nothing more is given up.
+    fn silent_at(&self, open: &Open) -> Duration {
+        open.heard + open.report_every + self.config.silence_max
     }
 
     fn fence(&self, lease: &Lease) -> Duration {
@@ -266,7 +272,7 @@ impl Agent {
                 out.push(Command::Disconnect);
                 self.lose_session();
             }
-            Session::Open(open) if open.heard + self.config.silence_max <= self.now => {
+            Session::Open(open) if self.silent_at(open) <= self.now => {
                 out.push(Command::Disconnect);
                 self.lose_session();
             }

@@ -348,12 +348,39 @@ fn a_session_without_an_answer_is_given_up() {
         [Command::Disconnect, Command::Connect]
     );
     stage.connect(&[]);
-    let commands = stage.waits(secs(21));
+    // From the first report on.
+    let commands = stage.waits(EVERY + secs(21));
     let ends: Vec<_> = commands
         .iter()
         .filter(|command| !matches!(command, Command::Send(_)))
         .collect();
     assert_eq!(ends, [&Command::Disconnect, &Command::Connect]);
+}
+
+#[test]
+fn a_session_in_which_no_answer_is_due_is_kept() {
+    let mut stage = Stage::open();
+    for _ in 0..2 {
+        let [Command::Send(Message::Report { number, .. })] = stage.waits(EVERY)[..] else {
+            panic!("no report")
+        };
+        stage.happens(Event::Renewed {
+            report: number,
+            lease: secs(3600),
+            report_every: secs(600),
+            refused: vec![],
+        });
+    }
+    // Reports are wanted every ten minutes. Between them nobody says anything.
+    assert_eq!(stage.waits(secs(599)), []);
+    let reported = stage.waits(secs(1));
+    assert!(
+        matches!(reported[..], [Command::Send(Message::Report { .. })]),
+        "{reported:?}"
+    );
+    assert_eq!(stage.waits(secs(19)), []);
+    let given_up = stage.waits(secs(2));
+    assert_eq!(given_up, [Command::Disconnect, Command::Connect]);
 }
 
 #[test]
