@@ -37,6 +37,8 @@ pub(crate) struct Base {
     /// Instances out of wasmtime's pool; made when first used.
     pooled: OnceLock<Prepared>,
     memory: OnceLock<ImageMapping>,
+    /// The same where images cannot be mapped.
+    copied: OnceLock<Box<[u8]>>,
 }
 
 /// A module ready to be instantiated.
@@ -121,6 +123,7 @@ impl Base {
             on_demand,
             pooled: OnceLock::new(),
             memory: OnceLock::new(),
+            copied: OnceLock::new(),
         })
     }
 
@@ -175,22 +178,40 @@ impl Base {
 
     /// The base's memory, from a fresh instance of the artifact: what every call starts from.
     pub(crate) fn memory(&self) -> Result<&[u8], HostError> {
-        Ok(self.mapping()?.bytes())
+        match self.mapping() {
+            Ok(mapping) => Ok(mapping.bytes()),
+            // The system has no such mappings, or none left: bytes do as well to be compared with.
+            Err(_) => self.copied(),
+        }
+    }
+
+    fn copied(&self) -> Result<&[u8], HostError> {
+        if let Some(copied) = self.copied.get() {
+            return Ok(copied);
+        }
+        let instance = self.fresh_instance()?;
+        let memory = instance.memory();
+        let mut copied = vec![0; memory.len()].into_boxed_slice();
+        for (offset, bytes) in self.held_runs(memory) {
+            if let Some(place) = copied.get_mut(offset..offset + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        }
+        Ok(self.copied.get_or_init(|| copied))
     }
 
     pub(crate) fn mapping(&self) -> Result<&ImageMapping, HostError> {
         if let Some(mapping) = self.memory.get() {
             return Ok(mapping);
         }
+        let failed = |source| HostError::System {
+            action: "map the base image",
+            source,
+        };
+        ImageMapping::check().map_err(failed)?;
         let instance = self.fresh_instance()?;
         let memory = instance.memory();
-        let mapping =
-            ImageMapping::new(memory.len(), self.held_runs(memory)).map_err(|source| {
-                HostError::System {
-                    action: "map the base image",
-                    source,
-                }
-            })?;
+        let mapping = ImageMapping::new(memory.len(), self.held_runs(memory)).map_err(failed)?;
         Ok(self.memory.get_or_init(|| mapping))
     }
 

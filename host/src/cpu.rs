@@ -320,7 +320,8 @@ impl Target {
     /// Whether guests are stopped by a signal; else the engine's epochs are compiled in.
     pub(crate) fn stops_by_signal(self) -> bool {
         // The signal would find the interpreter, not the guest.
-        self.system == System::Linux && self.profile != CpuProfile::Pulley64
+        let is_native = self.profile != CpuProfile::Pulley64;
+        self.system == System::Linux && is_native && !cfg!(feature = "portable")
     }
 }
 

@@ -77,7 +77,7 @@ fn an_image_that_was_read_again_is_the_same_function() {
     let read = host().load_image(image).expect("on this base");
     assert_eq!(read.bundle_digest(), loaded.bundle_digest());
     assert_eq!(read.image().digest(), loaded.image().digest());
-    for path in PATHS {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = host().slot_with(path).expect("a slot");
             let reports = [&loaded, &read].map(|f| slot.report(f, task([3]).hash_memory(true)));
@@ -140,7 +140,7 @@ fn a_forged_image_harms_nothing_but_its_own_guest() {
         memory_bytes_max: 256 << 20,
         ..Limits::default()
     };
-    for path in PATHS {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = host().slot_with(path).expect("a slot");
             for seed in 0..24_usize {
@@ -205,7 +205,7 @@ fn a_forged_header_is_refused_or_harmless() {
 fn what_loading_prints_is_in_no_call() {
     let loud = function("print('loading')\ndef f(): print('calling')\n", "f");
     assert_eq!(loud.load_output().stdout, b"loading\n");
-    for path in PATHS {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = host().slot_with(path).expect("a slot");
             let report = slot.report(&loud, task([0; 0]));
@@ -228,7 +228,7 @@ def f(text):
     return open('/work/made').read()
 ";
     let f = function(source, "f");
-    for path in PATHS {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = host().slot_with(path).expect("a slot");
             for _ in 0..3 {

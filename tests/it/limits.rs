@@ -605,7 +605,7 @@ fn recursion_ends() {
 /// Each of them on the host's own slots as well, whose threads have to go on.
 #[test]
 fn the_hosts_own_slots_survive_everything() {
-    for path in PATHS {
+    for &path in PATHS {
         let host = Host::builder()
             .slots(1)
             .start_path(path)

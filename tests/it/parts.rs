@@ -14,7 +14,7 @@ use ppwasm_host::{
 use ppwasm_proto::{LimitKind, Limits, Outcome};
 use tempfile::TempDir;
 
-use crate::support::{RunIn, function, function_on, host, on_slot_thread, task};
+use crate::support::{PATHS, RunIn, function, function_on, host, on_slot_thread, task};
 
 const SOURCE: &str = "
 import json, math, random, decimal
@@ -68,10 +68,10 @@ fn a_guest_in_parts_runs_as_one_from_a_folder() {
     let own = function(SOURCE, "work");
     let loaded = function_on(&received, SOURCE, "work");
     assert_eq!(own.image().digest(), loaded.image().digest());
-    for path in [StartPath::Overlay, StartPath::Pooled] {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = received.slot_with(path).expect("a slot");
-            let mut native = host().slot_with(StartPath::Overlay).expect("a slot");
+            let mut native = host().slot_with(StartPath::Best).expect("a slot");
             for x in 0..3 {
                 let asked = [task([x]).hash_memory(true), task([x]).hash_memory(true)];
                 let [first, second] = asked;

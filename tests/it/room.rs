@@ -41,7 +41,7 @@ fn run_both(program: &str, memory_bytes_max: u64, path: StartPath) -> [Report; 2
 fn checked_sandboxes_run_the_same_as_guarded_ones() {
     assert_eq!(CHECKED.target().bounds(), Bounds::Checked);
     assert!(CHECKED.target().name().ends_with("-checked"));
-    for path in PATHS {
+    for &path in PATHS {
         // The last two leave what is reserved, up to their limit.
         for (program, mib) in [
             ("classes", 512),

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ppwasm_host::wasi::InputTree;
-use ppwasm_host::wasi::inputs::{InputLimits, InputReader};
 use ppwasm_host::{Task, TimeSource};
-use ppwasm_proto::{Call, FunctionBundle, LimitKind, Limits, Outcome, TrapCause};
+use ppwasm_proto::{FunctionBundle, LimitKind, Limits, Outcome, TrapCause};
 
 use crate::support::{
-    NOTHING, RunIn, exceeded, function, host, on_both_paths, raised, returned, task, task_of,
-    trapped, value,
+    NOTHING, RunIn, exceeded, function, host, on_both_paths, raised, returned, task, trapped, value,
 };
 
 const SOURCE: &str = include_str!("python/sandbox.py");
@@ -124,6 +122,11 @@ fn output_is_kept_byte_for_byte() {
 #[test]
 fn a_directory_of_the_machine_is_granted_as_it_is() {
     use std::os::unix::fs::symlink;
+
+    use ppwasm_host::wasi::inputs::{InputLimits, InputReader};
+    use ppwasm_proto::Call;
+
+    use crate::support::task_of;
 
     let folder = tempfile::tempdir().expect("a directory");
     let root = folder.path().join("granted");

@@ -104,7 +104,7 @@ fn without_slots_calls_wait() {
 #[test]
 fn raising_and_lowering_loses_and_repeats_nothing() {
     const CALLS: usize = 600;
-    for path in PATHS {
+    for &path in PATHS {
         let host = Host::builder()
             .slots(1)
             .start_path(path)
@@ -147,7 +147,7 @@ fn raising_and_lowering_loses_and_repeats_nothing() {
 fn many_functions_share_few_slots() {
     const FUNCTIONS: usize = 25;
     const ROUNDS: usize = 12;
-    for path in PATHS {
+    for &path in PATHS {
         let host = Host::builder()
             .slots(2)
             .start_path(path)
@@ -244,7 +244,7 @@ fn a_slot_goes_on_when_a_callback_panics() {
 /// A panic while the call runs, here of its sink, on both start paths: the call is told, the next one runs.
 #[test]
 fn a_slot_goes_on_when_a_call_panics() {
-    for path in PATHS {
+    for &path in PATHS {
         let host = Host::builder()
             .slots(1)
             .start_path(path)
@@ -263,7 +263,7 @@ fn a_slot_goes_on_when_a_call_panics() {
 fn a_slot_moves_between_threads() {
     let double = function(DOUBLE, "double");
     let dirty = function("def f(n):\n    return sum(bytearray(b'x') * n)\n", "f");
-    for path in PATHS {
+    for &path in PATHS {
         let mut slot = host().slot_with(path).expect("a slot");
         for round in 0..6_u64 {
             let (double, dirty) = (&double, &dirty);
@@ -352,7 +352,7 @@ fn a_script_runs_at_each_call() {
         "import sys\nseen = globals().get('seen', 0) + 1\nprint(seen, sys.argv[1:], __name__)\n";
     let script = FunctionBundle::script("job", "job.py", source).expect("a bundle");
     let script = host().load(&script).expect("loads");
-    for path in PATHS {
+    for &path in PATHS {
         on_slot_thread(|| {
             let mut slot = host().slot_with(path).expect("a slot");
             for argument in ["one", "two"] {

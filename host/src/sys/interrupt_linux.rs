@@ -141,7 +141,7 @@ impl StopFlag {
         let here = 0usize;
         self.entered_at
             .store(&raw const here as usize, Ordering::Release);
-        let lowest = super::linux::thread_stack_lowest().unwrap_or(usize::MAX);
+        let lowest = super::stack::thread_stack_lowest().unwrap_or(usize::MAX);
         self.stack_lowest.store(lowest, Ordering::Release);
         CURRENT.set(std::ptr::from_ref(self));
         Entered(self)

@@ -32,13 +32,22 @@ unsafe impl Send for ImageMapping {}
 unsafe impl Sync for ImageMapping {}
 
 impl ImageMapping {
+    /// Says `Unsupported` where none can be made.
+    pub(crate) fn check() -> io::Result<()> {
+        match host_page_bytes() {
+            PAGE_BYTES => Ok(()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Makes an image of `len` bytes from parts, `(offset, bytes)`, later ones over earlier ones; the
     /// rest is zero.
     pub(crate) fn new<'a>(
         len: usize,
         parts: impl Iterator<Item = (usize, &'a [u8])>,
     ) -> io::Result<Self> {
-        if host_page_bytes() != PAGE_BYTES || !len.is_multiple_of(PAGE_BYTES) || len == 0 {
+        Self::check()?;
+        if !len.is_multiple_of(PAGE_BYTES) || len == 0 {
             return Err(io::ErrorKind::Unsupported.into());
         }
         // SAFETY: the name is a NUL-terminated string and the flags are the call's own.
@@ -445,35 +454,4 @@ pub(crate) fn address_limit() -> Option<u64> {
     // SAFETY: the pointer is to a whole `rlimit`.
     let done = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
     (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
-}
-
-/// Bytes left on this thread's stack below the caller, when the system can say.
-pub(crate) fn thread_stack_room() -> Option<usize> {
-    let here = 0usize;
-    (&raw const here as usize).checked_sub(thread_stack_lowest()?)
-}
-
-/// The lowest address of this thread's stack, when the system can say.
-pub(crate) fn thread_stack_lowest() -> Option<usize> {
-    thread_local! {
-        static LOWEST: Option<usize> = find_stack_lowest();
-    }
-    LOWEST.with(|lowest| *lowest)
-}
-
-fn find_stack_lowest() -> Option<usize> {
-    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-    let mut lowest: *mut libc::c_void = std::ptr::null_mut();
-    let mut size = 0usize;
-    // SAFETY: the attributes are initialised by the first call before the others read them, and
-    // destroyed once.
-    unsafe {
-        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let found =
-            libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut lowest, &raw mut size);
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        (found == 0).then_some(lowest as usize)
-    }
 }

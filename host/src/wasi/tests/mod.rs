@@ -6,6 +6,7 @@ mod descriptors;
 mod directories;
 mod files;
 mod hostile;
+#[cfg(unix)]
 mod inputs;
 mod library;
 mod linked;
