@@ -22,6 +22,7 @@ mod inputs;
 mod items;
 mod job;
 mod log;
+mod machine;
 mod printer;
 mod progress;
 mod select;

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::disk::sync_folder;
+
 /// Writes a file in the place of one that may be there, durably. Its folder is made, for its owner only, if need be.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
@@ -25,10 +27,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        match cfg!(unix) {
-            true => File::open(folder)?.sync_all(),
-            false => Ok(()),
-        }
+        sync_folder(folder)
     });
     written.inspect_err(|_| {
         // What is left over is not looked for again; that it cannot be removed changes nothing.

@@ -14,6 +14,7 @@
 pub mod artifacts;
 pub mod blobs;
 pub mod child;
+mod disk;
 mod faults;
 pub mod figures;
 mod files;

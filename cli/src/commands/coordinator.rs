@@ -13,8 +13,6 @@ use ppwasm_coordinator::service::{
 };
 use ppwasm_coordinator::store::{OpenError, ReadError, SEAL_FILE};
 use ppwasm_host::GuestFolder;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
 
 use crate::args;
@@ -22,7 +20,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Because, Failure, Result, chain};
 use crate::job::closed;
 use crate::units::Time;
-use crate::visible;
+use crate::{machine, signals, visible};
 
 /// For how long the tokens of a new installation work: long enough to walk to the next machine.
 const FIRST_TOKENS_S: u64 = 60 * 60;
@@ -46,13 +44,9 @@ pub(super) fn folder(args: &args::Folder) -> Result<PathBuf> {
     if let Some(dir) = &args.dir {
         return Ok(dir.clone());
     }
-    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let state = of("XDG_STATE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| of("HOME").map(|home| home.join(".local/state")))
-        .ok_or_else(|| {
-            Failure::usage("--dir: say where to keep everything; there is no home directory")
-        })?;
+    let state = machine::state_folder().ok_or_else(|| {
+        Failure::usage("--dir: say where to keep everything; there is no home directory")
+    })?;
     Ok(state.join("ppwasm/coordinator"))
 }
 
@@ -116,17 +110,15 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
         program: ChildProgram::this([args::CHILD_COMMAND]),
         guest: GuestFolder::find().machine("could not start")?,
     };
-    if confinement() != Confinement::Full {
-        visible::note(
-            "ppwasm: this kernel has no or an older Landlock: processes that load functions keep this user's rights to files or network",
-        );
+    if let Some(lacking) = lacking(confinement()) {
+        visible::note(&format!("ppwasm: {lacking}"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("ppwasm-coordinator")
         .build()
         .machine("could not start threads")?;
-    let mut signals = signals()?;
+    let mut first_signal = first_signal()?;
     if !folder.join("artifacts").exists() {
         // The guest is compiled for this machine before anybody is let in.
         super::submit::tell_preparing();
@@ -136,7 +128,7 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
         let coordinator = coordinator.map_err(|error| not_started(&error))?;
         greet(&coordinator, &folder).await?;
         let signal = tokio::select! {
-            signal = signals.recv() => signal,
+            signal = first_signal.recv() => signal,
             () = coordinator.wait() => None,
         };
         if signal.is_some() {
@@ -148,6 +140,22 @@ fn start(args: &args::CoordinatorStart) -> Result<ExitCode> {
     // What still computes an image is of no use to anybody.
     runtime.shutdown_background();
     ended
+}
+
+/// What a process that loads strangers' functions keeps of this user's rights, if anything.
+fn lacking(confinement: Confinement) -> Option<&'static str> {
+    match confinement {
+        Confinement::Full => None,
+        Confinement::Partial | Confinement::LimitsOnly if cfg!(target_os = "linux") => Some(
+            "this kernel has no or an older Landlock: processes that load functions keep this user's rights to files or network",
+        ),
+        Confinement::Partial | Confinement::LimitsOnly => Some(
+            "this system cannot shut processes in as Linux does: those that load functions keep this user's rights to files and network",
+        ),
+        _ => Some(
+            "this system cannot limit processes as Linux does: those that load functions keep this user's rights to files and network, and only their time is limited",
+        ),
+    }
 }
 
 /// Why it does not start, and what to do where that is known.
@@ -240,29 +248,23 @@ async fn greet(coordinator: &Coordinator, folder: &Path) -> Result<()> {
 
 /// How others are told to reach an address of this machine.
 pub(super) fn place(address: std::net::SocketAddr) -> String {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     match address.ip().is_unspecified() {
         false => address.to_string(),
-        true => match host().as_deref().map(str::trim) {
-            Some(host) if !host.is_empty() => format!("{host}:{}", address.port()),
-            _ => format!("HOST:{}", address.port()),
-        },
+        true => {
+            let host = machine::host_name();
+            format!("{}:{}", host.as_deref().unwrap_or("HOST"), address.port())
+        }
     }
 }
 
 /// The first signal comes through the channel; the second ends the process.
-fn signals() -> Result<mpsc::Receiver<i32>> {
-    let mut incoming = Signals::new([SIGINT, SIGTERM]).machine("could not listen for signals")?;
-    let (told, signals) = mpsc::channel(1);
-    std::thread::Builder::new()
-        .name("ppwasm-signals".into())
-        .spawn(move || {
-            for (count, signal) in incoming.forever().enumerate() {
-                if count > 0 || told.blocking_send(signal).is_err() {
-                    signal_hook::low_level::exit(128 + signal);
-                }
-            }
-        })
-        .machine("could not start a thread")?;
-    Ok(signals)
+fn first_signal() -> Result<mpsc::Receiver<i32>> {
+    let (told, first) = mpsc::channel(1);
+    let mut is_told = false;
+    signals::each(move |signal| {
+        if std::mem::replace(&mut is_told, true) || told.blocking_send(signal).is_err() {
+            signals::end(signal);
+        }
+    })?;
+    Ok(first)
 }

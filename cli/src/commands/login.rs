@@ -13,7 +13,7 @@ use crate::config::{self, COORDINATOR, Config};
 use crate::exit_code::ExitCode;
 use crate::fabric::{CREDENTIALS_FILE, runtime};
 use crate::failure::{Because, Failure, Result, chain};
-use crate::visible;
+use crate::{machine, visible};
 
 /// Characters of a name that is made up.
 const NAME_MAX: usize = 40;
@@ -91,9 +91,8 @@ pub(super) fn refused(error: &JoinError, address: &Address, role: Role) -> Failu
 
 /// The user's name and the machine's.
 fn own_name() -> String {
-    let user = std::env::var("USER").unwrap_or_default();
-    let host = rustix::system::uname();
-    let text = format!("{user}-{}", host.nodename().to_string_lossy()).to_ascii_lowercase();
+    let [user, host] = [machine::user_name(), machine::host_name()].map(Option::unwrap_or_default);
+    let text = format!("{user}-{host}").to_ascii_lowercase();
     let plain = |c: char| match c {
         'a'..='z' | '0'..='9' | '-' => c,
         _ => '-',

@@ -18,8 +18,6 @@ use ppwasm_worker::{
     Handle, Membership, MembershipError, ProvisionError, Provisioning, Wanted, Worker,
     WorkerConfig, WorkerEnd, provision, provisioned,
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
 use super::cluster;
@@ -29,7 +27,7 @@ use crate::args;
 use crate::exit_code::ExitCode;
 use crate::failure::{Because, Failure, Result, chain};
 use crate::units::Size;
-use crate::visible;
+use crate::{machine, signals, visible};
 
 /// The worker's key and certificate in its folder.
 const CREDENTIALS_FILE: &str = "worker.credentials";
@@ -63,7 +61,7 @@ fn start(args: &args::WorkerStart) -> Result<ExitCode> {
         .thread_name("ppwasm-worker")
         .build()
         .machine("could not start threads")?;
-    let drains = signals()?;
+    let drains = drains()?;
     let ended = runtime.block_on(async {
         let membership = membership(args, &folder, token.as_ref(), &addresses).await?;
         serve(args, membership, &addresses, drains).await
@@ -78,15 +76,9 @@ fn state_folder(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(folder) = given {
         return Ok(folder.to_owned());
     }
-    let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let state = of("XDG_STATE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| of("HOME").map(|home| home.join(".local/state")))
-        .ok_or_else(|| {
-            Failure::usage(
-                "--state: say where to keep the worker's key; there is no home directory",
-            )
-        })?;
+    let state = machine::state_folder().ok_or_else(|| {
+        Failure::usage("--state: say where to keep the worker's key; there is no home directory")
+    })?;
     Ok(state.join("ppwasm/worker"))
 }
 
@@ -164,8 +156,8 @@ async fn membership(
 
 /// The machine's name, and something that tells it from others of that name.
 fn own_name() -> Result<String> {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().to_ascii_lowercase();
+    let host = machine::host_name().unwrap_or_default();
+    let host = host.to_ascii_lowercase();
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let host: String = host
         .chars()
@@ -385,18 +377,12 @@ async fn drain(handle: Handle, mut drains: watch::Receiver<bool>) {
 }
 
 /// Becomes true with the first signal; the second ends the process.
-fn signals() -> Result<watch::Receiver<bool>> {
-    let mut incoming = Signals::new([SIGINT, SIGTERM]).machine("could not listen for signals")?;
+fn drains() -> Result<watch::Receiver<bool>> {
     let (tell, drains) = watch::channel(false);
-    std::thread::Builder::new()
-        .name("ppwasm-signals".into())
-        .spawn(move || {
-            for signal in incoming.forever() {
-                if tell.send_replace(true) {
-                    signal_hook::low_level::exit(128 + signal);
-                }
-            }
-        })
-        .machine("could not start a thread")?;
+    signals::each(move |signal| {
+        if tell.send_replace(true) {
+            signals::end(signal);
+        }
+    })?;
     Ok(drains)
 }

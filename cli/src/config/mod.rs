@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::failure::{Failure, Result};
+use crate::machine;
 
 use file::File;
 pub(crate) use file::{remove_from_file, set_in_file};
@@ -174,11 +175,7 @@ fn folder() -> Result<PathBuf> {
     if let Some(folder) = from(FOLDER_VARIABLE) {
         return Ok(folder.into());
     }
-    let user = from("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .filter(|folder| folder.is_absolute())
-        .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".config")));
-    match user {
+    match machine::config_folder() {
         Some(user) => Ok(user.join("ppwasm")),
         None => Err(Failure::usage(format!(
             "there is no home directory for the configuration; set {FOLDER_VARIABLE}"

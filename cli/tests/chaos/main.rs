@@ -3,6 +3,8 @@
 //! What is looked at is what a client gets: every result, right, and one for each task. Which fault is held where,
 //! `docs/faults.md` says.
 
+// They steer it with signals and with programs that every Unix has.
+#![cfg(unix)]
 #![allow(
     missing_docs,
     clippy::unwrap_used,

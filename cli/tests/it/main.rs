@@ -1,5 +1,7 @@
 //! The `ppwasm` command as people use it: each test runs the real program.
 
+// They steer it with signals and with programs that every Unix has.
+#![cfg(unix)]
 #![allow(
     missing_docs,
     clippy::unwrap_used,

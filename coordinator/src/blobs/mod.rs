@@ -32,6 +32,7 @@ pub use error::BlobError;
 pub use read::BlobReader;
 pub use upload::Upload;
 
+use crate::disk::{self, free_bytes};
 use crate::faults::Faults;
 
 /// What a folder of blobs takes. Each limit is inclusive.
@@ -216,14 +217,19 @@ impl Blobs {
         Ok(digest)
     }
 
-    /// Refuses when `needed` more bytes would leave less free than [`BlobLimits::free_bytes_min`].
+    /// Refuses when `needed` more bytes would leave less free than [`BlobLimits::free_bytes_min`]. Where nobody can say
+    /// how much is free, nothing is refused before it is written.
     ///
     /// # Errors
     ///
     /// [`BlobError::NoSpace`], or the file system does not say.
     pub fn check_space(&self, needed: u64) -> Result<(), BlobError> {
         let root = &self.shared.root;
-        let free = (self.shared.free)(root).map_err(|e| BlobError::io("measure", root, e))?;
+        let free = match (self.shared.free)(root) {
+            // It is asked by writing.
+            Err(error) if disk::is_not_told(&error) => return Ok(()),
+            told => told.map_err(|source| BlobError::io("measure", root, source))?,
+        };
         if free < needed.saturating_add(self.shared.limits.free_bytes_min) {
             return Err(BlobError::NoSpace {
                 needed,
@@ -282,18 +288,10 @@ impl Blobs {
             } else {
                 path
             };
-            File::open(path)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|source| BlobError::io("sync", path, source))?;
+            disk::sync_folder(path).map_err(|source| BlobError::io("sync", path, source))?;
         }
         Ok(())
     }
-}
-
-/// Bytes that somebody without privileges can still write to the file system of `path`.
-pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let found = rustix::fs::statvfs(path)?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(test)]

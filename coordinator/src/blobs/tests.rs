@@ -177,6 +177,29 @@ fn case_14_no_space_for_a_blob_is_told_and_heals() {
     assert_eq!(blobs.verify(&digest).unwrap(), 100);
 }
 
+/// As on a system that nobody knows how to ask.
+#[test]
+fn where_free_space_is_not_told_a_full_disk_is_met_by_writing() {
+    fn not_told(_: &Path) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    let (folder, faults) = (tempfile::tempdir().unwrap(), Faults::default());
+    let limits = BlobLimits::default();
+    let blobs = Blobs::build(folder.path(), limits, true, not_told, faults.clone()).unwrap();
+    blobs.check_space(u64::MAX).unwrap();
+    faults.fail(Point::BlobWrite, io::ErrorKind::StorageFull);
+    assert!(blobs.put(&sample(100)).unwrap_err().is_no_space());
+    let digest = blobs.put(&sample(100)).unwrap();
+    assert_eq!(blobs.verify(&digest).unwrap(), 100);
+    // Another trouble is not taken for that.
+    fn broken(_: &Path) -> io::Result<u64> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+    let blobs = Blobs::build(folder.path(), limits, true, broken, faults).unwrap();
+    let refused = blobs.put(&sample(101)).unwrap_err();
+    assert!(matches!(refused, BlobError::Io { .. }), "{refused}");
+}
+
 /// On a real, small file system, where the tests may mount one.
 #[test]
 fn case_14_a_full_file_system_takes_no_half_blob() {

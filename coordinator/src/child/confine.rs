@@ -2,12 +2,17 @@
 //!
 //! Limits of the kernel on time, memory and files hold on every Unix. On Linux the child also gives up all files but
 //! those that its work is about, and the network, as far as the kernel has Landlock (5.13 for files, 6.7 for TCP).
+//! Elsewhere nothing but the parent's deadline holds; a coordinator says how far its children are shut in.
 
 use std::io;
 use std::path::Path;
 
 /// What a child may use. Each limit is inclusive.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "a process cannot limit itself there")
+)]
 pub(super) struct Limits {
     /// Processor time of the process.
     pub cpu_s: u64,
@@ -16,8 +21,10 @@ pub(super) struct Limits {
 }
 
 /// Descriptors that a child may have open: pipes, the guest's parts, memory files.
+#[cfg(unix)]
 const FILES_MAX: u64 = 64;
 /// Bytes of one file; memory files of images are files here.
+#[cfg(unix)]
 const FILE_BYTES_MAX: u64 = 5 << 30;
 
 /// How far a child is shut in.
@@ -29,6 +36,23 @@ pub enum Confinement {
     Partial,
     /// Limits of time and memory only.
     LimitsOnly,
+    /// Its parent ends it in time, and that is all: this system has no limits that a process can set itself here.
+    DeadlineOnly,
+}
+
+impl Confinement {
+    /// Where the kernel takes nothing away but time and memory.
+    const LEAST: Self = if cfg!(unix) {
+        Self::LimitsOnly
+    } else {
+        Self::DeadlineOnly
+    };
+
+    /// Whether files that are not named cannot be opened.
+    #[must_use]
+    pub const fn shuts_files(self) -> bool {
+        matches!(self, Self::Full | Self::Partial)
+    }
 }
 
 /// Limits this process; to be called before it has read anything of its input, and has threads.
@@ -91,13 +115,13 @@ pub(super) fn shut_in(readable: &[&Path]) -> Confinement {
     match shut() {
         Ok(RulesetStatus::FullyEnforced) => Confinement::Full,
         Ok(RulesetStatus::PartiallyEnforced) => Confinement::Partial,
-        Ok(RulesetStatus::NotEnforced) | Err(_) => Confinement::LimitsOnly,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Confinement::LEAST,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn shut_in(_readable: &[&Path]) -> Confinement {
-    Confinement::LimitsOnly
+    Confinement::LEAST
 }
 
 /// How far children are shut in on this machine.
@@ -107,7 +131,7 @@ pub fn confinement() -> Confinement {
     thread
         .ok()
         .and_then(|thread| thread.join().ok())
-        .unwrap_or(Confinement::LimitsOnly)
+        .unwrap_or(Confinement::LEAST)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -137,7 +161,7 @@ mod tests {
         let (confinement, first, denied, no_network, second) = thread.join().unwrap();
         assert!(first);
         // On a kernel without Landlock there is nothing to see but that it says so.
-        let files = confinement != Confinement::LimitsOnly;
+        let files = confinement.shuts_files();
         assert_eq!((denied, second), (files, !files), "{confinement:?}");
         if confinement == Confinement::Full {
             assert!(no_network);

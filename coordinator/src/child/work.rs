@@ -96,7 +96,7 @@ fn image(manifest: &Path, files: [&Path; 3]) -> Worked {
     let host = Host::builder().parts(parts).slots(0).build()?;
     // What is made when the first function is loaded is made now, before anything can be denied.
     warm(&host)?;
-    if confined != confine::Confinement::LimitsOnly {
+    if confined.shuts_files() {
         confine::shut_in(&[]);
     }
     let bundle = read_input()?;

@@ -112,8 +112,8 @@ pub struct Snapshot {
     pub watches: u64,
     /// Groups of steps that wait to be committed.
     pub groups_waiting: u64,
-    /// Bytes that are free where blobs are kept.
-    pub free_bytes: u64,
+    /// Bytes that are free where blobs are kept, where the system says.
+    pub free_bytes: Option<u64>,
 }
 
 /// A coordinator that runs. Dropping it is a crash: sessions end, nothing is said to anybody.

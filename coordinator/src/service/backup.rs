@@ -8,6 +8,7 @@ use super::folder::{
     ARTIFACT_KEY_FILE, AUTHORITY_FOLDER, COORDINATOR_FILE, OPERATOR_FILE, STORE_FOLDER,
 };
 use super::make_private_folder;
+use crate::disk::sync_file;
 use crate::store::{ReadError, backup_store};
 
 /// Why a folder was not copied. What was copied until then is not removed.
@@ -80,7 +81,7 @@ pub fn backup(folder: &Path, to: &Path) -> Result<(), BackupError> {
 
 /// Copies a file with its mode; one that is not there is left out.
 fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let copied = fs::copy(from, to).and_then(|_| fs::File::open(to)?.sync_all());
+    let copied = fs::copy(from, to).and_then(|_| sync_file(to));
     match copied {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         copied => copied.map_err(|source| BackupError::Copy {

@@ -195,7 +195,7 @@ impl Core {
             jobs: self.directory.states(),
             watches: self.watches.values().map(Vec::len).sum::<usize>() as u64,
             groups_waiting: (self.waiting.len() + self.in_flight.len()) as u64,
-            free_bytes: crate::blobs::free_bytes(root).unwrap_or(0),
+            free_bytes: crate::disk::free_bytes(root).ok(),
         }
     }
 
@@ -229,7 +229,7 @@ impl Core {
             _ => {
                 let blobs = self.shared.store.blobs();
                 // Who cannot say how much is free is asked by writing.
-                let free = crate::blobs::free_bytes(blobs.root()).unwrap_or(u64::MAX);
+                let free = crate::disk::free_bytes(blobs.root()).unwrap_or(u64::MAX);
                 let kept = blobs.limits().free_bytes_min;
                 let has_space = kept == 0 || free >= kept.saturating_add(SPACE_MARGIN.min(kept));
                 if let Some((_, had_space)) = self.space

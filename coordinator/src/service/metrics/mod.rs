@@ -102,11 +102,13 @@ fn of_now(page: &mut Page, snapshot: &Snapshot, sessions: usize) {
         "Groups of steps that wait to be committed.",
         snapshot.groups_waiting,
     );
-    page.gauge(
-        "ppwasm_disk_free_bytes",
-        "Bytes that are free where blobs are kept.",
-        snapshot.free_bytes,
-    );
+    if let Some(free) = snapshot.free_bytes {
+        page.gauge(
+            "ppwasm_disk_free_bytes",
+            "Bytes that are free where blobs are kept.",
+            free,
+        );
+    }
 }
 
 fn of_scheduler(page: &mut Page, snapshot: &Snapshot) {

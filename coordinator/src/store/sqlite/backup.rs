@@ -1,6 +1,6 @@
 //! Copies a store that is in use.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{BLOB_FOLDER, STORE_FILE, seal};
 use crate::blobs::{BlobLimits, Blobs};
+use crate::disk::{sync_file, sync_folder};
 use crate::faults::Faults;
 use crate::store::ReadError;
 
@@ -82,7 +83,7 @@ fn copy(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> 
     }
     let epoch = super::read::meta(&copy)?.epoch;
     copy.close().map_err(|(_, error)| error)?;
-    sync(&unfinished).map_err(failed("sync", &unfinished))?;
+    sync_file(&unfinished).map_err(failed("sync", &unfinished))?;
     let mut find = db.prepare("SELECT digest FROM blob")?;
     let mut rows = find.query([])?;
     let target = folder.join(BLOB_FOLDER);
@@ -94,7 +95,7 @@ fn copy(db: &Connection, blobs: &Blobs, folder: &Path) -> Result<(), ReadError> 
     let path = folder.join(STORE_FILE);
     seal::put_for(&unfinished, &path, epoch, &Faults::default()).map_err(failed("seal", &path))?;
     fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
-    sync(folder).map_err(failed("sync", folder))
+    sync_folder(folder).map_err(failed("sync", folder))
 }
 
 /// A blob never changes, so that both may be the same file.
@@ -109,15 +110,11 @@ fn copy_blob(blobs: &Blobs, digest: &Digest, target: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     if fs::hard_link(&from, &to).is_err() {
         fs::copy(&from, &to)?;
-        sync(&to)?;
+        sync_file(&to)?;
     }
     // New folders up to the copy's own, which is synced at the end.
     let mut new = folder
         .ancestors()
         .take_while(|above| above.starts_with(target));
-    new.try_for_each(sync)
-}
-
-fn sync(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    new.try_for_each(sync_folder)
 }

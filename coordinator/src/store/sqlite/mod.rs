@@ -105,7 +105,7 @@ impl Options {
             allow_network: false,
             seams: Seams {
                 faults: Faults::default(),
-                free: crate::blobs::free_bytes,
+                free: crate::disk::free_bytes,
                 file_system: open::network_file_system,
                 sqlite_version: rusqlite::version_number,
                 migrations: schema::MIGRATIONS,

@@ -14,6 +14,7 @@ use super::read::{self, Meta};
 use super::schema::APPLICATION_ID;
 use super::seal::{self, Seal};
 use super::{LOCK_FILE, Options, SQLITE_VERSION_MIN, STORE_FILE, Seams, log};
+use crate::disk::sync_folder;
 use crate::faults::Point;
 use crate::store::error::Foreign;
 use crate::store::{OpenError, ReadError, StoreDamage};
@@ -76,9 +77,7 @@ pub(super) fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError
     }
     let meta = begin_epoch(&mut db, seams, &path)?;
     // The files' names, which syncing the files does not cover.
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| OpenError::io("sync", folder, source))?;
+    sync_folder(folder).map_err(|source| OpenError::io("sync", folder, source))?;
     let epoch = epoch(&meta, &path)?;
     Ok(Opened {
         db,
@@ -98,8 +97,7 @@ fn make_folder(folder: &Path) -> Result<(), OpenError> {
         .parent()
         .filter(|above| !above.as_os_str().is_empty());
     let above = above.unwrap_or(Path::new("."));
-    let synced = File::open(above).and_then(|above| above.sync_all());
-    synced.map_err(|source| OpenError::io("sync", above, source))
+    sync_folder(above).map_err(|source| OpenError::io("sync", above, source))
 }
 
 /// Refuses what SQLite would corrupt sooner or later.

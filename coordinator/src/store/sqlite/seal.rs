@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use ppwasm_proto::Digest;
 
 use super::SEAL_FILE;
+use crate::disk;
 use crate::faults::{Faults, Point};
 use crate::store::StoreDamage;
 
@@ -191,7 +192,7 @@ fn number(bytes: &[u8]) -> u64 {
 
 fn sync_folder(file: &Path) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    disk::sync_folder(folder)
 }
 
 /// A seal that is being written.
