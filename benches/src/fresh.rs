@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use ppwasm_host::{Function, Host, HostError, Slot, StartPath};
 
-use crate::clocks::thread_counts;
 use crate::record::Record;
 use crate::stats::{median, quantile};
+use crate::system::thread_counts;
 use crate::{Settings, noop, with_guest_stack};
 
 /// Calls before anything is counted, so that caches and the set of pages are what they stay.

@@ -1,11 +1,10 @@
-//! What the benchmarks share: clocks, statistics, the report and the groups of figures in it.
+//! What the benchmarks share: what the system counts, statistics, the report and the groups of figures in it.
 //!
 //! The programs are `report` (the figures of one run, as a table and as JSON), `guest-side` (runs pyperformance's
 //! benchmarks in the guest, one for each line that it is sent), `fabric-side` (a coordinator or a worker as a process of
 //! its own) and `fabric-cost` (what a task costs for sizes of the queue and of the fleet). Criterion measures parts, in
 //! `benches/`.
 
-pub mod clocks;
 pub mod fabric;
 pub mod figures;
 pub mod footprint;
@@ -16,6 +15,8 @@ pub mod programs;
 pub mod record;
 pub mod slowdown;
 pub mod stats;
+#[cfg_attr(not(target_os = "linux"), path = "system_elsewhere.rs")]
+pub mod system;
 pub mod throughput;
 
 use std::path::PathBuf;
@@ -59,6 +60,19 @@ impl Settings {
     pub fn repetitions(&self, full: usize) -> usize {
         if self.quick { (full / 10).max(1) } else { full }
     }
+}
+
+/// Says that this system is none that is measured on.
+///
+/// # Errors
+///
+/// It is not Linux.
+pub fn check_system() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        cfg!(target_os = "linux"),
+        "the benchmarks need Linux: they count CPU time, page faults and memory as its kernel tells them"
+    );
+    Ok(())
 }
 
 /// Runs `work` on a thread whose stack is large enough for guest code.

@@ -11,9 +11,9 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use ppwasm_host::{Function, Host};
 
-use crate::clocks::process_cpu_ns;
 use crate::record::Record;
 use crate::stats::median;
+use crate::system::process_cpu_ns;
 use crate::{Settings, noop};
 
 const CALLS: usize = 10_000;

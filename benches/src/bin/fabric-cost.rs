@@ -11,6 +11,7 @@ use ppwasm_benches::Settings;
 use ppwasm_benches::fabric::cost;
 
 fn main() -> anyhow::Result<()> {
+    ppwasm_benches::check_system()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent();

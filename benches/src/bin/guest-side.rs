@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ppwasm_benches::clocks::thread_cpu_ns;
+use ppwasm_benches::system::thread_cpu_ns;
 use ppwasm_host::wasi::inputs::{InputLimits, InputReader};
 use ppwasm_host::wasi::{InputTree, Sink};
 use ppwasm_host::{CpuProfile, Function, Host, Slot, StartPath, Task};

@@ -25,6 +25,7 @@ fn main() -> anyhow::Result<()> {
             .for_each(|figure| println!("{}", figure.name));
         return Ok(());
     }
+    ppwasm_benches::check_system()?;
     let settings = arguments.settings()?;
     if let Some(calls) = arguments.make_calls {
         return instructions::make_calls(&settings, calls);

@@ -12,6 +12,7 @@ use crate::Settings;
 use crate::fabric::{Fabric, Job, Process, Task, runtime};
 use crate::record::Record;
 use crate::stats::median;
+use crate::system::Running;
 
 const ON: Duration = Duration::from_millis(2);
 const OFF: Duration = Duration::from_millis(18);
@@ -76,9 +77,9 @@ fn rate(fabric: &Fabric, round: usize, tasks: u64) -> anyhow::Result<f64> {
 fn slow_down(worker: &Process, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         // When it has ended, whoever waits for its results says so.
-        let _ = worker.signal(libc::SIGSTOP);
+        let _ = worker.set_running(Running::Stopped);
         std::thread::sleep(OFF);
-        let _ = worker.signal(libc::SIGCONT);
+        let _ = worker.set_running(Running::Continued);
         std::thread::sleep(ON);
     }
 }

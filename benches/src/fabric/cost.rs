@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::fabric::{Fabric, Job, runtime};
 use crate::stats::median;
-use crate::{Settings, clocks};
+use crate::{Settings, system};
 
 /// Tasks of a job, each with one worker of two slots.
 const TASKS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -63,13 +63,13 @@ fn point(fabric: &Fabric, workers: usize, is_real: bool, tasks: u64) -> anyhow::
         // Whoever has not had the function gets it.
         Job::adding(tasks << 20, 2_000).run(&client).await?;
         for round in 0..rounds {
-            let before = (fabric.coordinator().cpu_us()?, clocks::process_cpu_ns());
+            let before = (fabric.coordinator().cpu_us()?, system::process_cpu_ns());
             let time = Job::adding((tasks << 20) + 1 + round, tasks)
                 .run(&client)
                 .await?;
             let each = |us: f64| us / tasks as f64;
             coordinator_us.push(each(fabric.coordinator().cpu_us()? - before.0));
-            client_us.push(each((clocks::process_cpu_ns() - before.1) as f64 / 1e3));
+            client_us.push(each((system::process_cpu_ns() - before.1) as f64 / 1e3));
             wall_us.push(each(time.as_secs_f64() * 1e6));
         }
         anyhow::Ok(())

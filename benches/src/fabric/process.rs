@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::{Context, ensure};
 
 use crate::Settings;
-use crate::clocks::other_process_cpu_ns;
+use crate::system::{Running, other_process_cpu_ns, set_running};
 
 /// A process that ends with this value.
 pub struct Process {
@@ -83,16 +83,13 @@ impl Process {
         Ok(kib * 1024)
     }
 
-    /// Sends it a signal.
+    /// Stops it, or lets it go on.
     ///
     /// # Errors
     ///
     /// It has ended.
-    pub fn signal(&self, signal: libc::c_int) -> anyhow::Result<()> {
-        // SAFETY: a system call without pointers; the child has not been waited for, so the number is its.
-        let status = unsafe { libc::kill(self.number().cast_signed(), signal) };
-        ensure!(status == 0, "{}", std::io::Error::last_os_error());
-        Ok(())
+    pub fn set_running(&self, running: Running) -> anyhow::Result<()> {
+        Ok(set_running(self.number(), running)?)
     }
 
     /// Lets it end by itself.

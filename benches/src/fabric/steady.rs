@@ -3,7 +3,7 @@
 use crate::fabric::{Fabric, Job, peers, runtime};
 use crate::record::Record;
 use crate::stats::{median, quantile};
-use crate::{Settings, clocks};
+use crate::{Settings, system};
 
 const TASKS: usize = 50_000;
 const TRIPS: usize = 2_000;
@@ -100,5 +100,5 @@ impl Samples {
 }
 
 fn own_cpu_us() -> f64 {
-    clocks::process_cpu_ns() as f64 / 1e3
+    system::process_cpu_ns() as f64 / 1e3
 }

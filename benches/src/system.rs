@@ -1,4 +1,4 @@
-//! What the kernel counts for the calling thread.
+//! What is asked of the kernel: what it counts for threads and processes, and that it stops one for a while.
 
 /// CPU time and page faults of a thread so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,5 +61,31 @@ pub fn thread_counts() -> ThreadCounts {
     ThreadCounts {
         cpu_ns: thread_cpu_ns(),
         page_faults: u64::try_from(usage.ru_minflt + usage.ru_majflt).unwrap_or(0),
+    }
+}
+
+/// Whether a benchmark's process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It is stopped (SIGSTOP).
+    Stopped,
+    /// It goes on (SIGCONT).
+    Continued,
+}
+
+/// Stops a child process, or lets it go on. It must not have been waited for: its number would be another's.
+///
+/// # Errors
+///
+/// It has ended.
+pub fn set_running(process: u32, running: Running) -> std::io::Result<()> {
+    let signal = match running {
+        Running::Stopped => libc::SIGSTOP,
+        Running::Continued => libc::SIGCONT,
+    };
+    // SAFETY: a system call without pointers.
+    match unsafe { libc::kill(process.cast_signed(), signal) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
