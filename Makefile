@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GUEST := target/guest
 PPWASM := target/debug/ppwasm
 
-.PHONY: demo cluster-demo test build guest setup lint docs deny bench guest-test reproducible cross test-cross clean help
+.PHONY: demo cluster-demo test build guest setup lint docs deny bench guest-test reproducible cross test-cross test-portable check-elsewhere clean help
 
 help: ## Shows this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,12 @@ test-cross: build ## Runs programs on each architecture, under qemu, and compare
 	@examples/prepare-inputs.sh
 	@xtask/cross-setup.sh
 	@xtask/test-cross.sh
+
+test-portable: build ## Passes the sandbox's tests with what other systems than Linux have
+	@cargo test --workspace --locked --no-fail-fast --features ppwasm-tests/portable --test portable
+
+check-elsewhere: ## Type-checks everything for Windows, in target/cross/check
+	@xtask/check-elsewhere.sh windows
 
 lint: ## Format, clippy, documentation
 	@cargo fmt --all --check
