@@ -4,7 +4,7 @@
 #
 #   xtask/check-elsewhere.sh windows|macos [CARGO-CHECK-ARGUMENT…]
 #
-# Nothing is linked and nothing runs. It has not been seen to pass as a whole yet (docs/architectures.md). Debian has no standard library for either system that is of a new enough compiler, so
+# Nothing is linked and nothing runs. For macOS it has not been run to its end yet. Debian has no standard library for either system that is of a new enough compiler, so
 # the library is type-checked from its source as well. C and assembler of dependencies (SQLite, ring, parts of wasmtime and
 # blake3) are NOT compiled: in the place of a compiler for the system stands a script that writes empty files. What is
 # found is what Rust's own compiler can find without them.
