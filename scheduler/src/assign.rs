@@ -344,7 +344,7 @@ impl Scheduler {
                 .fleet
                 .workers
                 .get(&key)
-                .is_some_and(|worker| worker.is_usable(self.now));
+                .is_some_and(|worker| worker.is_usable(self.now) && !worker.is_mute(self.now));
             if !is_usable || !self.alone.contains(&task) {
                 self.free_reservation(key);
             }
@@ -392,6 +392,7 @@ impl Scheduler {
             .iter()
             .filter_map(|(_, key)| Some((*key, self.fleet.workers.get(key)?)))
             .filter(|(_, worker)| worker.reserved.is_none() && worker.alone.is_none())
+            .filter(|(_, worker)| !worker.is_mute(self.now))
             .filter(|(_, worker)| !touched.has_answered(&worker.id))
             .min_by_key(|(key, worker)| (failed_at.contains(key), worker.load(), *key))
             .map(|(key, _)| key)?;

@@ -191,6 +191,13 @@ impl Worker {
             && self.blocked_until <= now
     }
 
+    /// Whether it holds leases that have run out and that it has not given back: its session is there, and nobody
+    /// answers. Waiting until it is empty can take for ever.
+    pub(crate) fn is_mute(&self, now: Timestamp) -> bool {
+        let mut leases = self.leases.values();
+        leases.any(|held| !held.is_live() && held.expires <= now)
+    }
+
     /// Whether it wants more, as the fleet knows it.
     pub(crate) const fn is_free(&self) -> bool {
         self.free.is_some()

@@ -527,6 +527,32 @@ fn a_suspect_runs_while_nothing_else_does() {
 }
 
 #[test]
+fn a_suspect_waits_for_no_worker_that_does_not_answer() {
+    let mut stage = Stage::with(|config| config.suspicions_alone = 1);
+    let (mute, _) = stage.join("mute", 1);
+    let out = stage.submit(job(2), "ann", 1);
+    assert_eq!(tasks(&granted(&out, mute)), [0]);
+    let (session, _) = stage.join("w", 1);
+    let out = stage.submit(job(1), "ann", 1);
+    assert_eq!(tasks(&granted(&out, session)), [0]);
+    stage.leave(session, Leaving::Lost);
+    // It shall run alone where something still runs: there is no other worker. Then there is one, too late.
+    stage.wait(Micros::from_secs(3));
+    let (other, out) = stage.join("other", 1);
+    assert_eq!(all_granted(&out), []);
+    assert_eq!(all_granted(&stage.wait(Micros::from_secs(20))), []);
+    // What the first one holds has run out, and it says nothing. Its session is there all the time.
+    let out = stage.wait(Micros::from_secs(10));
+    let claims = granted(&out, other);
+    assert_eq!(tasks(&claims), [0]);
+    assert_eq!(claims[0].identity.job, job(1));
+    let out = stage.end(other, &claims);
+    assert_eq!(task_ends(&out).len(), 1);
+    // And so it goes on.
+    assert_eq!(granted(&out, other)[0].identity.job, job(2));
+}
+
+#[test]
 fn case_81_a_worker_that_fails_everything_at_once_is_drained_and_the_queue_is_not_eaten() {
     let mut stage = Stage::new();
     let (bad, _) = stage.join("bad", 4);
