@@ -6,7 +6,7 @@ use std::fs;
 
 use ppwasm_host::{Host, StartPath};
 
-use crate::children::{Child, child};
+use crate::children::alone;
 use crate::support::{PATHS, RunIn, function_on, on_slot_thread, returned, task};
 
 const DOUBLE: &str = "state = []\ndef double(x):\n    state.append([x] * 100)\n    return 2 * x\n";
@@ -65,114 +65,93 @@ fn run_many(path: StartPath, calls: u64) {
 
 #[test]
 fn calls_do_not_grow_the_process() {
-    Child::new("bounded::child_calls").succeeds();
-}
-
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_calls() {
-    if child().is_none() {
-        return;
-    }
-    for &path in PATHS {
-        let calls = match path {
-            StartPath::Pooled => 5_000,
-            _ => 20_000,
-        };
-        run_many(path, calls);
-    }
+    alone("bounded::calls_do_not_grow_the_process", || {
+        for &path in PATHS {
+            let calls = match path {
+                StartPath::Pooled => 5_000,
+                _ => 20_000,
+            };
+            run_many(path, calls);
+        }
+    });
 }
 
 #[test]
 fn functions_that_are_dropped_leave_nothing() {
-    Child::new("bounded::child_functions").succeeds();
-}
-
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_functions() {
-    if child().is_none() {
-        return;
-    }
-    let host = Host::builder().slots(1).build().expect("a host");
-    let round = |first: u64| {
-        let functions: Vec<_> = (first..first + 30)
-            .map(|number| {
-                let size = number % 100 * 1_000;
-                let source =
-                    format!("n = {number}\nblock = [0] * {size}\ndef f(x): return n + x\n");
-                function_on(&host, &source, "f")
-            })
-            .collect();
-        for (number, function) in (first..).zip(&functions) {
-            assert_eq!((&host).call(function, [1]), (number + 1).to_string());
+    alone("bounded::functions_that_are_dropped_leave_nothing", || {
+        let host = Host::builder().slots(1).build().expect("a host");
+        let round = |first: u64| {
+            let functions: Vec<_> = (first..first + 30)
+                .map(|number| {
+                    let size = number % 100 * 1_000;
+                    let source =
+                        format!("n = {number}\nblock = [0] * {size}\ndef f(x): return n + x\n");
+                    function_on(&host, &source, "f")
+                })
+                .collect();
+            for (number, function) in (first..).zip(&functions) {
+                assert_eq!((&host).call(function, [1]), (number + 1).to_string());
+            }
+            let bytes: usize = functions.iter().map(|f| f.image().page_bytes().len()).sum();
+            assert!(
+                bytes > 8 << 20,
+                "images of {bytes} bytes in all prove nothing"
+            );
+            mappings_and_memory_files()
+        };
+        round(0);
+        let held = round(100);
+        let before = (resident_kib(), mappings_and_memory_files());
+        for number in 2..10 {
+            round(number * 100);
         }
-        let bytes: usize = functions.iter().map(|f| f.image().page_bytes().len()).sum();
+        let after = (resident_kib(), mappings_and_memory_files());
+        // Each round loads images of over 8 MiB; the allocator may keep some of what was freed.
+        let grown = after.0.saturating_sub(before.0);
+        assert!(grown < 16 << 10, "functions left {grown} KiB");
         assert!(
-            bytes > 8 << 20,
-            "images of {bytes} bytes in all prove nothing"
+            after.1.0 <= before.1.0 + 8,
+            "mappings: {before:?} {after:?}"
         );
-        mappings_and_memory_files()
-    };
-    round(0);
-    let held = round(100);
-    let before = (resident_kib(), mappings_and_memory_files());
-    for number in 2..10 {
-        round(number * 100);
-    }
-    let after = (resident_kib(), mappings_and_memory_files());
-    // Each round loads images of over 8 MiB; the allocator may keep some of what was freed.
-    let grown = after.0.saturating_sub(before.0);
-    assert!(grown < 16 << 10, "functions left {grown} KiB");
-    assert!(
-        after.1.0 <= before.1.0 + 8,
-        "mappings: {before:?} {after:?}"
-    );
-    assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
-    // While they are held, each has its memory file where there are such: the count above means something.
-    let has_files = PATHS.contains(&StartPath::Overlay);
-    let files = if has_files { 25 } else { 0 };
-    assert!(held.1 >= before.1.1 + files, "{held:?} {before:?}");
+        assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
+        // While they are held, each has its memory file where there are such: the count above means something.
+        let has_files = PATHS.contains(&StartPath::Overlay);
+        let files = if has_files { 25 } else { 0 };
+        assert!(held.1 >= before.1.1 + files, "{held:?} {before:?}");
+    });
 }
 
 /// Slots that come and go, and guests that are thrown away after a trap.
 #[test]
 fn slots_and_trapped_guests_leave_nothing() {
-    Child::new("bounded::child_slots").succeeds();
-}
-
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_slots() {
-    if child().is_none() {
-        return;
-    }
-    let host = Host::builder().slots(0).build().expect("a host");
-    let double = function_on(&host, DOUBLE, "double");
-    let exit = function_on(&host, "import os\ndef exit(): os._exit(3)\n", "exit");
-    let round = || {
-        for &path in PATHS {
-            on_slot_thread(|| {
-                let mut slot = host.slot_with(path).expect("a slot");
-                for _ in 0..20 {
-                    assert_eq!(slot.call(&double, [2]), "4");
-                    crate::support::trapped(&slot.report(&exit, task([0; 0])));
-                }
-            });
+    alone("bounded::slots_and_trapped_guests_leave_nothing", || {
+        let host = Host::builder().slots(0).build().expect("a host");
+        let double = function_on(&host, DOUBLE, "double");
+        let exit = function_on(&host, "import os\ndef exit(): os._exit(3)\n", "exit");
+        let round = || {
+            for &path in PATHS {
+                on_slot_thread(|| {
+                    let mut slot = host.slot_with(path).expect("a slot");
+                    for _ in 0..20 {
+                        assert_eq!(slot.call(&double, [2]), "4");
+                        crate::support::trapped(&slot.report(&exit, task([0; 0])));
+                    }
+                });
+            }
+            (resident_kib(), mappings_and_memory_files())
+        };
+        round();
+        let before = round();
+        let mut after = before;
+        for _ in 0..10 {
+            after = round();
         }
-        (resident_kib(), mappings_and_memory_files())
-    };
-    round();
-    let before = round();
-    let mut after = before;
-    for _ in 0..10 {
-        after = round();
-    }
-    let grown = after.0.saturating_sub(before.0);
-    assert!(grown < 8 << 10, "slots left {grown} KiB");
-    assert!(
-        after.1.0 <= before.1.0 + 8,
-        "mappings: {before:?} {after:?}"
-    );
-    assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
+        let grown = after.0.saturating_sub(before.0);
+        assert!(grown < 8 << 10, "slots left {grown} KiB");
+        assert!(
+            after.1.0 <= before.1.0 + 8,
+            "mappings: {before:?} {after:?}"
+        );
+        assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
+    });
 }

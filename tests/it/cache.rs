@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use ppwasm_host::{Host, HostBuilder, HostError, Step};
 use tempfile::TempDir;
 
-use crate::children::{Child, child};
+use crate::children::{Child, child_of};
 use crate::support::{RunIn, function_on, machine};
 
 fn guest_folder() -> PathBuf {
@@ -76,23 +76,19 @@ fn image_in(cache: &Path) -> PathBuf {
     folder.join(image)
 }
 
+/// The test whose children build that cache.
+const BUILDS_THE_CACHE: &str = "cache::two_processes_that_build_the_cache_at_once_build_it_once";
+
 /// A cache that two processes built at once.
 static BUILT: LazyLock<(TempDir, Vec<String>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a directory");
-    let start = || {
-        Child::new("cache::child_builds_a_cache")
-            .told(folder.path())
-            .start()
-    };
+    let start = || Child::of_test(BUILDS_THE_CACHE).told(folder.path()).start();
     let both = [start(), start()];
     let outputs = both.map(|child| child.succeeds()).to_vec();
     (folder, outputs)
 });
 
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_builds_a_cache() {
-    let Some(folder) = child() else { return };
+fn build_the_cache(folder: &str) {
     let (steps, host) = works(Host::builder().cache(folder));
     assert!(host.cache_trouble().is_none(), "{:?}", host.cache_trouble());
     println!("steps {steps:?}");
@@ -120,6 +116,9 @@ fn copy_tree(from: &Path, to: &Path) {
 
 #[test]
 fn two_processes_that_build_the_cache_at_once_build_it_once() {
+    if let Some(folder) = child_of(BUILDS_THE_CACHE) {
+        return build_the_cache(&folder);
+    }
     let _busy = machine();
     let (folder, outputs) = &*BUILT;
     let both = outputs.concat();
@@ -400,6 +399,15 @@ fn a_guest_of_wrong_contents_is_refused() {
 
 #[test]
 fn a_program_far_from_any_guest_says_where_it_looked() {
+    let test = "cache::a_program_far_from_any_guest_says_where_it_looked";
+    if child_of(test).is_some() {
+        match Host::builder().build() {
+            Err(error @ HostError::GuestNotFound { .. }) => println!("{error}"),
+            Err(error) => panic!("{error:?}"),
+            Ok(_) => panic!("found a guest"),
+        }
+        return;
+    }
     let program = std::env::current_exe().expect("a path");
     let folder = program
         .parent()
@@ -408,7 +416,7 @@ fn a_program_far_from_any_guest_says_where_it_looked() {
     fs::create_dir_all(&folder).expect("a directory");
     let moved = folder.join(format!("program-{}", std::process::id()));
     fs::hard_link(&program, &moved).expect("a link");
-    let output = Child::of(moved.clone(), "cache::child_finds_no_guest").succeeds();
+    let output = Child::of(moved.clone(), test).succeeds();
     fs::remove_file(&moved).expect("removes");
     assert!(output.contains("found no guest"), "{output}");
     assert!(
@@ -417,25 +425,20 @@ fn a_program_far_from_any_guest_says_where_it_looked() {
     );
 }
 
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_finds_no_guest() {
-    if child().is_none() {
-        return;
-    }
-    match Host::builder().build() {
-        Err(error @ HostError::GuestNotFound { .. }) => println!("{error}"),
-        Err(error) => panic!("{error:?}"),
-        Ok(_) => panic!("found a guest"),
-    }
-}
-
 /// `PPWASM_GUEST_DIR` and `PPWASM_CACHE_DIR` say where to look.
 #[test]
 fn variables_of_the_environment_are_heeded() {
+    let test = "cache::variables_of_the_environment_are_heeded";
+    if child_of(test).is_some() {
+        let Err(error) = Host::builder().build() else {
+            panic!("found a guest")
+        };
+        println!("{error}; cache {}", Host::default_cache().display());
+        return;
+    }
     let _busy = machine();
     let folder = tempfile::tempdir().expect("a directory");
-    let output = Child::new("cache::child_finds_its_guest_by_variable")
+    let output = Child::of_test(test)
         .env("PPWASM_GUEST_DIR", folder.path())
         .env("PPWASM_CACHE_DIR", BUILT.0.path())
         .succeeds();
@@ -445,16 +448,4 @@ fn variables_of_the_environment_are_heeded() {
         output.contains(&BUILT.0.path().display().to_string()),
         "{output}"
     );
-}
-
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_finds_its_guest_by_variable() {
-    if child().is_none() {
-        return;
-    }
-    let Err(error) = Host::builder().build() else {
-        panic!("found a guest")
-    };
-    println!("{error}; cache {}", Host::default_cache().display());
 }

@@ -1,15 +1,31 @@
-//! Tests in processes of their own: this test program, started again for one ignored test.
+//! Tests in processes of their own: this test program, started again for one test, which finds out by its environment
+//! that it is to be the child.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+/// Set in a child: which test it is to be the child of.
+const TEST: &str = "PPWASM_TEST_CHILD";
 /// Set in a child: what its parent has to tell it.
-const VARIABLE: &str = "PPWASM_TEST_CHILD";
+const TOLD: &str = "PPWASM_TEST_TOLD";
 
-/// What the parent said, in a child; nothing in an ordinary run of the ignored tests.
-pub(crate) fn child() -> Option<String> {
-    std::env::var(VARIABLE).ok()
+/// In the child of this test, what the parent said; nothing in the test itself.
+pub(crate) fn child_of(test: &str) -> Option<String> {
+    if std::env::var(TEST).ok()? != test {
+        return None;
+    }
+    std::env::var(TOLD).ok()
+}
+
+/// Runs the body of a test in a process that does nothing else. `test` is the path of the test that calls this.
+pub(crate) fn alone(test: &'static str, body: impl FnOnce()) {
+    match child_of(test) {
+        Some(_) => body(),
+        None => {
+            Child::of_test(test).succeeds();
+        }
+    }
 }
 
 /// A process that runs one test of this program.
@@ -19,8 +35,8 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// A process for the ignored test of this path.
-    pub(crate) fn new(test: &'static str) -> Self {
+    /// A process for the test of this path, which has to ask whether it is its own child.
+    pub(crate) fn of_test(test: &'static str) -> Self {
         Self::of(std::env::current_exe().expect("a path"), test)
     }
 
@@ -28,14 +44,9 @@ impl Child {
     pub(crate) fn of(program: PathBuf, test: &'static str) -> Self {
         let mut command = Command::new(program);
         command
-            .args([
-                test,
-                "--exact",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(VARIABLE, "")
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(TEST, test)
+            .env(TOLD, "")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -44,7 +55,7 @@ impl Child {
 
     /// Tells it something.
     pub(crate) fn told(mut self, what: impl AsRef<OsStr>) -> Self {
-        self.command.env(VARIABLE, what);
+        self.command.env(TOLD, what);
         self
     }
 

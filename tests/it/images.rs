@@ -7,7 +7,7 @@ use std::time::Duration;
 use ppwasm_host::{Function, Host, HostError, Image, ImageError};
 use ppwasm_proto::{Digest, Limits};
 
-use crate::children::{Child, child};
+use crate::children::{Child, child_of};
 use crate::support::{PATHS, RunIn, function, host, on_slot_thread, returned, task};
 
 const SOURCE: &str = "
@@ -42,31 +42,31 @@ fn forge(bytes: &mut [u8], pages_before: Digest) {
     bytes[end..end + 32].copy_from_slice(digest.as_bytes());
 }
 
-#[test]
-fn a_saved_image_runs_in_another_process() {
-    let look = look();
-    let folder = tempfile::tempdir().expect("a directory");
-    let path = folder.path().join("look.image");
-    fs::write(&path, look.image().to_bytes()).expect("writes");
-    let output = Child::new("images::child_loads_an_image")
-        .told(&path)
-        .succeeds();
-    assert!(output.contains("result '[\"7!\", 5000]'"), "{output}");
-    assert!(
-        output.contains(&look.image().digest().to_string()),
-        "{output}"
-    );
-}
-
-#[test]
-#[ignore = "runs in a process that another test starts"]
-fn child_loads_an_image() {
-    let Some(path) = child() else { return };
+/// What the child does.
+fn load_an_image(path: &str) {
     let host = Host::builder().slots(1).build().expect("a host");
     let image = Image::from_bytes(&fs::read(path).expect("reads")).expect("an image");
     println!("digest {}", image.digest());
     let look = host.load_image(image).expect("an image on this base");
     println!("result {}", (&host).call(&look, [7]));
+}
+
+#[test]
+fn a_saved_image_runs_in_another_process() {
+    let test = "images::a_saved_image_runs_in_another_process";
+    if let Some(path) = child_of(test) {
+        return load_an_image(&path);
+    }
+    let look = look();
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("look.image");
+    fs::write(&path, look.image().to_bytes()).expect("writes");
+    let output = Child::of_test(test).told(&path).succeeds();
+    assert!(output.contains("result '[\"7!\", 5000]'"), "{output}");
+    assert!(
+        output.contains(&look.image().digest().to_string()),
+        "{output}"
+    );
 }
 
 /// The image is the function: same name, same results, same memory.

@@ -1,7 +1,7 @@
 //! A process that dies, wherever it is.
 //!
-//! The child is this test binary, told by its environment what to do: `child` below. It says on its output what was
-//! acknowledged to it.
+//! The child is this test binary again, for the test [`CHILDS_TEST`], told by its environment what to do: `child` below. It
+//! says on its output what was acknowledged to it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,6 +12,8 @@ use super::*;
 use crate::faults::{Faults, Point};
 
 const TASK: &str = "PPWASM_TEST_STORE_CHILD";
+/// Asks whether it is a child before it does anything else.
+const CHILDS_TEST: &str = "store::tests::crash::case_07_crash_at_each_fail_point";
 /// More points than any child here passes.
 const STEPS_MAX: usize = 2000;
 
@@ -36,12 +38,7 @@ impl Task<'_> {
             self.dies
         );
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "store::tests::crash::child",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", CHILDS_TEST, "--nocapture"])
             .env(TASK, task)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -61,12 +58,7 @@ impl Task<'_> {
     }
 }
 
-#[test]
-#[ignore = "what the other tests start"]
-fn child() {
-    let Ok(task) = std::env::var(TASK) else {
-        return;
-    };
+fn child(task: &str) {
     let mut parts = task.split('|');
     let (what, folder) = (parts.next().unwrap(), PathBuf::from(parts.next().unwrap()));
     let from: usize = parts.next().unwrap().parse().unwrap();
@@ -135,6 +127,9 @@ fn state_of(folder: &Path, dumps: &[String]) -> (SqliteStore, usize) {
 
 #[test]
 fn case_07_crash_at_each_fail_point() {
+    if let Ok(task) = std::env::var(TASK) {
+        return child(&task);
+    }
     let (script, dumps) = (Script::new(), Script::new().dumps());
     let mut ended = false;
     for step in 1..STEPS_MAX {
