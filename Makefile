@@ -58,6 +58,7 @@ check-elsewhere: ## Type-checks everything for Windows, in target/cross/check
 lint: ## Format, clippy, documentation
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --workspace --locked --test architectures -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 deny: ## Licences, sources, duplicate and known-bad dependencies

@@ -111,5 +111,5 @@ hosts() {
 
 [ -n "$only_cluster" ] || hosts
 say "one cluster of all of them"
-cargo test --workspace --locked --quiet --test chaos -- --ignored --nocapture every_architecture
+cargo test --workspace --locked --quiet --test architectures -- --nocapture
 say "done"

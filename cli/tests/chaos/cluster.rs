@@ -239,13 +239,8 @@ impl Cluster {
         self.worker_with(program(), name, &["--slots", &slots], address)
     }
 
-    /// Starts a worker that is enrolled: some other build of the program, or what runs it.
-    pub(crate) fn worker_by(&self, program: Command, name: &str, flags: &[&str]) -> Process {
-        let flags = [&["--slots", "1"], flags].concat();
-        self.worker_with(program, name, &flags, self.address)
-    }
-
-    fn worker_with(
+    /// Starts a worker that is enrolled: some build of the program, or what runs it.
+    pub(crate) fn worker_with(
         &self,
         mut program: Command,
         name: &str,

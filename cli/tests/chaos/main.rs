@@ -11,7 +11,6 @@
     reason = "tests fail by panicking and are read where they stand"
 )]
 
-mod architectures;
 mod cluster;
 mod demo;
 mod hostile;

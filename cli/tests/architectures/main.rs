@@ -1,7 +1,24 @@
 //! One cluster of several architectures: whatever ran a task, its result is the same, byte for byte.
 //!
-//! Workers for other architectures are what `make cross` builds, under qemu. `make test-cross` runs this; by itself
-//! `cargo test` leaves it out.
+//! Workers for other architectures are what `make cross` builds, under qemu: `make test-cross` builds them and runs this,
+//! which is a test program of its own (`test = false` in Cargo.toml: a plain `cargo test` does not run it).
+
+// It steers them with signals, as `chaos` does.
+#![cfg(unix)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking and are read where they stand"
+)]
+
+#[allow(dead_code, reason = "the faults need more of it")]
+#[path = "../chaos/cluster.rs"]
+mod cluster;
+#[path = "../shared/ports.rs"]
+mod ports;
+#[allow(dead_code, reason = "the faults need more of it")]
+#[path = "../chaos/work.rs"]
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +30,7 @@ use ppwasm_proto::wire::{Usage, WorkerState};
 use ppwasm_proto::{Call, FunctionBundle, Limits, Outcome, Value};
 
 use crate::cluster::{Cluster, Process, client_of, machine};
-use crate::work::{self, id};
+use crate::work::id;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Compiling five artifacts, emulation, and programs that run into limits: each takes minutes at worst.
@@ -195,7 +212,8 @@ async fn workers(cluster: &Cluster, client: &Client) -> Vec<Process> {
         } else {
             &[]
         };
-        running.push(cluster.worker_by(kind.program(), kind.name, flags));
+        let flags = [&["--slots", "1"], flags].concat();
+        running.push(cluster.worker_with(kind.program(), kind.name, &flags, cluster.address));
     }
     let started = Instant::now();
     wait("workers of all kinds", async || {
@@ -275,7 +293,6 @@ async fn examples(cluster: &Cluster) {
 }
 
 #[tokio::test]
-#[ignore = "needs what make cross builds; make test-cross runs it"]
 async fn every_architecture_gives_the_same_results() {
     let _machine = machine().await;
     // Emulated workers are slow, and nothing is to be lost here.
