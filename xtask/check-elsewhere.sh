@@ -4,12 +4,13 @@
 #
 #   xtask/check-elsewhere.sh windows|macos [CARGO-CHECK-ARGUMENT…]
 #
-# Nothing is linked and nothing runs. For macOS it has not been run to its end yet. Debian has no standard library for either system that is of a new enough compiler, so
-# the library is type-checked from its source as well. C and assembler of dependencies (SQLite, ring, parts of wasmtime and
-# blake3) are NOT compiled: in the place of a compiler for the system stands a script that writes empty files. What is
-# found is what Rust's own compiler can find without them.
+# Nothing is linked and nothing runs. For macOS it has not been run to its end yet. Debian has no standard library for either
+# system that is of a new enough compiler, so the library is type-checked from its source as well. C and assembler of
+# dependencies (SQLite, ring, parts of wasmtime and blake3) are NOT compiled: in the place of a compiler for the system
+# stands a script that writes empty files. What is found is what Rust's own compiler can find without them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. xtask/install.sh
 
 folder=$PWD/target/cross/check
 case ${1-} in
@@ -22,31 +23,13 @@ macos) target=aarch64-apple-darwin ;;
 esac
 shift
 
-fail() {
-    printf 'check-elsewhere: %s\n' "$*" >&2
-    exit 1
-}
-
 packages=()
 [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] || packages+=(rustc-web cargo-web)
 [ -e /usr/lib/rustlib/src/rust/library/std/Cargo.toml ] || packages+=(rust-web-src)
 # What rustc makes import libraries for Windows with.
 command -v x86_64-w64-mingw32-dlltool >/dev/null || packages+=(binutils-mingw-w64-x86-64)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
-if [ "${#packages[@]}" -gt 0 ]; then
-    command -v apt-get >/dev/null || fail "there is no apt-get here to install ${packages[*]} with"
-    if [ "$(id -u)" -eq 0 ]; then
-        as_root=()
-    elif command -v sudo >/dev/null; then
-        as_root=(sudo)
-    else
-        fail "needs root or sudo to install: ${packages[*]}"
-    fi
-    printf 'check-elsewhere: installing Debian packages: %s\n' "${packages[*]}" >&2
-    "${as_root[@]}" apt-get update -q >&2 || fail "apt-get update failed; is there a network?"
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends \
-        "${packages[@]}" >&2 || fail "apt-get could not install: ${packages[*]}"
-fi
+install_packages check-elsewhere "${packages[@]}"
 
 # The stand-in for a C compiler of another system: asked who it is, it answers as gcc does; asked to compile, it writes an
 # empty object. An assembler or archiver needs no stand-in: what goes into an archive may be empty.

@@ -5,6 +5,7 @@
 # user's cache. Does nothing twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. xtask/install.sh
 
 root=target/cross
 targets=(aarch64-unknown-linux-gnu:arm64 riscv64gc-unknown-linux-gnu:riscv64)
@@ -15,14 +16,6 @@ fail() {
 }
 
 [ "$(uname -m)" = x86_64 ] || fail "builds from x86-64 only"
-command -v apt-get >/dev/null || fail "there is no apt-get here to install cross compilers with"
-if [ "$(id -u)" -eq 0 ]; then
-    as_root=()
-elif command -v sudo >/dev/null; then
-    as_root=(sudo)
-else
-    fail "needs root or sudo to install packages"
-fi
 
 packages=()
 want() {
@@ -33,12 +26,9 @@ want riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
 command -v qemu-riscv64-static >/dev/null || command -v qemu-riscv64 >/dev/null || packages+=(qemu-user-static)
 # A compiler whose standard library Debian has for other architectures.
 want /usr/bin/rustc rustc-web cargo-web
-if [ "${#packages[@]}" -gt 0 ]; then
-    printf 'cross-setup: installing Debian packages: %s\n' "${packages[*]}" >&2
-    "${as_root[@]}" apt-get update -q >&2 || fail "apt-get update failed; is there a network?"
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends \
-        "${packages[@]}" >&2 || fail "apt-get could not install: ${packages[*]}"
-fi
+install_packages cross-setup "${packages[@]}"
+# Downloads with it too.
+command -v apt-get >/dev/null || fail "there is no apt-get here to get standard libraries with"
 
 compiler=$(/usr/bin/rustc --version)
 version=$(cut -d' ' -f2 <<<"$compiler")

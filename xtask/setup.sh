@@ -4,6 +4,7 @@
 # build needs besides, guest-python/install-packages.sh installs.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. xtask/install.sh
 
 rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 
@@ -26,17 +27,6 @@ command -v cc >/dev/null || packages+=(gcc libc6-dev)
 
 command -v apt-get >/dev/null ||
     fail "needs Rust $rust_wanted or newer and a C compiler; there is no apt-get here to install them with"
-if [ "$(id -u)" -eq 0 ]; then
-    as_root=()
-elif command -v sudo >/dev/null; then
-    as_root=(sudo)
-else
-    fail "needs root or sudo to install: ${packages[*]}"
-fi
-
-printf 'setup: installing Debian packages: %s\n' "${packages[*]}" >&2
-"${as_root[@]}" apt-get update -q >&2 || fail "apt-get update failed; is there a network?"
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -q --no-install-recommends \
-    "${packages[@]}" >&2 || fail "apt-get could not install: ${packages[*]}"
+install_packages setup "${packages[@]}"
 rust_is_new_enough ||
     fail "needs Rust $rust_wanted or newer, found $(rustc --version 2>&1 || true); install it with rustup"
