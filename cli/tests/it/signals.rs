@@ -29,6 +29,8 @@ fn interrupted(signal: &str, flags: &[&str]) -> Run {
     } else {
         "{\"task\":1,\"outcome\":\"succeeded\""
     });
+    // The third task is there then, also where printing the second went before submitting it.
+    running.wait_until_it_spins();
     let start = Instant::now();
     running.signal(signal);
     let run = running.end();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -154,6 +154,28 @@ impl Running {
             .find_map(|line| line.strip_prefix("VmHWM:"))
             .unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Waits until it has used the processor for 200 ms from now on: more than anything takes but a task that spins.
+    pub(crate) fn wait_until_it_spins(&self) {
+        const TICKS: u64 = 20;
+        let start = Instant::now();
+        let before = self.processor_ticks();
+        while self.processor_ticks() < before + TICKS {
+            assert!(start.elapsed() < DEADLINE, "it does not spin");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The time that it has used the processor for, in hundredths of a second (proc(5), `utime` and `stime`).
+    fn processor_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name is in parentheses, may have spaces, and is the second field.
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        let mut fields = after_name.split(' ').skip(11);
+        (0..2)
+            .map(|_| fields.next().unwrap().parse::<u64>().unwrap())
+            .sum()
     }
 
     pub(crate) fn signal(&self, name: &str) {
