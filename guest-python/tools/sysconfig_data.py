@@ -12,11 +12,13 @@ import sys
 OF_THE_BUILD_MACHINE = (
     "BUILD_GNU_TYPE",
     "CONFIG_ARGS",
+    "CXX",
     "FREEZE_MODULE",
     "GITBRANCH",
     "GITTAG",
     "GITVERSION",
     "INSTALL",
+    "LLVM_PROF_",
     "MKDIR_P",
     "PYTHON_FOR_",
     "SHELL",
