@@ -36,6 +36,7 @@ impl JobRequest {
                 keep_for_s: None,
                 stream: None,
                 verify_percent: None,
+                cache: None,
             },
             blobs: vec![bundle],
         }
@@ -125,6 +126,17 @@ impl JobRequest {
     #[must_use]
     pub const fn verify_percent(mut self, percent: u64) -> Self {
         self.open.verify_percent = Some(Ranged::clamped(percent));
+        self
+    }
+
+    /// Tasks end with the outcome of an earlier job of this client where the same call is known, and are not run: same
+    /// bundle, arguments, guest, limits, inputs and clock. So give a time at which the clock starts that is the same each
+    /// time, or leave it at 0. Random bytes follow from the call, and from [`JobRequest::stream`] when that is given. Refused
+    /// for tasks that may give something else each time. A coordinator of a minor version before
+    /// [`MINOR_WITH_CACHE`](ppwasm_proto::wire::MINOR_WITH_CACHE) does not look at it.
+    #[must_use]
+    pub const fn cache(mut self, cache: bool) -> Self {
+        self.open.cache = Some(cache);
         self
     }
 

@@ -2,8 +2,8 @@
 
 use ppwasm_proto::fabric::{OutcomeKind, WorkerId};
 use ppwasm_proto::wire::{
-    JobProgress, JobState, Payload, RecordedResult, TaskCounts, Usage, Verification, WireError,
-    decode_outcome,
+    JobProgress, JobState, Origin, Payload, RecordedResult, TaskCounts, Usage, Verification,
+    WireError, decode_outcome,
 };
 use ppwasm_proto::{Attempt, Digest, JobId, Outcome, TaskId};
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,8 @@ pub struct TaskResult {
     pub worker: Option<WorkerId>,
     /// What came of running it again elsewhere; absent when that was not asked for.
     pub verification: Option<Verification>,
+    /// The earlier task whose outcome this is; absent when it was computed for this one.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// What loading a job's function wrote.
@@ -240,6 +242,7 @@ impl Handle {
             usage: result.usage,
             worker: result.worker,
             verification: result.verification,
+            origin: result.origin.map(Box::new),
         })
     }
 

@@ -213,6 +213,7 @@ fn submit(store: &SqliteStore, tasks: u64) -> Result<()> {
         attempts_max: 5,
         is_deterministic: true,
         verify_percent: 0,
+        is_cached: false,
         body: Digest::of(b""),
     };
     let (job, details, body_of) = (job(), Vec::new(), body);
@@ -253,6 +254,7 @@ fn outcomes(first: u64, count: u64) -> Batch {
             outcome: body(task),
             ..TaskResult::default()
         }),
+        cache: None,
     });
     Batch::at(2, ended.collect())
 }

@@ -13,6 +13,7 @@
 
 pub mod artifacts;
 pub mod blobs;
+mod cache;
 pub mod child;
 mod disk;
 mod faults;

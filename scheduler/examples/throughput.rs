@@ -65,6 +65,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
             credit: 1024,
             label: "".into(),
             target: "".into(),
+            takes_streams: true,
             is_draining: false,
             held: Vec::new(),
             images: vec![function],
@@ -84,6 +85,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
         attempts_max: 5,
         is_deterministic: true,
         verify_percent: 0,
+        is_cached: false,
         body: Digest::of(b"body"),
     };
     let request = RequestId(0);
@@ -102,6 +104,7 @@ fn seconds(tasks: u64, workers: u64) -> f64 {
             job,
             first: 0,
             count: tasks,
+            found: Vec::new(),
         },
         Event::JobClosed {
             request,

@@ -95,9 +95,9 @@ impl Scheduler {
             }
         }
         let is_held_up = is_verified && self.unconfirmed.len() >= self.config.unconfirmed_max;
-        if job.next_fresh < job.count && !is_held_up {
+        if let Some(fresh) = job.first_fresh().filter(|_| !is_held_up) {
             match self.choose(job, &[], last) {
-                Choice::Worker(worker) => return Some((job.next_fresh, worker)),
+                Choice::Worker(worker) => return Some((fresh, worker)),
                 Choice::Withheld(others) => withheld = Some(others),
                 Choice::Nobody => {}
             }
@@ -138,7 +138,7 @@ impl Scheduler {
     /// Where a task that others have answered for would end first. Nobody is kept from it for being slow: there may be
     /// no faster one of its kind.
     fn choose_witness(&self, job: &Job, touched: &Touched, last: Option<WorkerKey>) -> Choice {
-        let keys = self.witnesses_for(touched).into_iter();
+        let keys = self.witnesses_for(job, touched).into_iter();
         match self.best(job, keys, &[], last) {
             Some((key, _)) => Choice::Worker(key),
             None => Choice::Nobody,
@@ -161,7 +161,10 @@ impl Scheduler {
             let Some(worker) = self.fleet.workers.get(&key) else {
                 continue;
             };
-            if !worker.is_free() || avoid.contains(&key) && self.fleet.has_other_than(key) {
+            if !worker.is_free()
+                || !worker.suits(job)
+                || avoid.contains(&key) && self.fleet.has_other_than(key, job)
+            {
                 continue;
             }
             let goes_along = last == Some(key);
@@ -253,8 +256,10 @@ impl Scheduler {
         if touched.leases.is_full() {
             job.doubled += 1;
         }
-        if task == job.next_fresh {
-            job.next_fresh += 1;
+        if task >= job.next_fresh {
+            // Those that are passed over have ended.
+            job.ended_ahead -= task - job.next_fresh;
+            job.next_fresh = task + 1;
         } else {
             job.ready.remove(&task);
         }
@@ -384,7 +389,8 @@ impl Scheduler {
         if self.fleet.reserved.len() >= (self.fleet.usable.len() / 4).max(1) {
             return None;
         }
-        let touched = self.jobs.get(&job)?.touched.get(&task)?;
+        let of_task = self.jobs.get(&job)?;
+        let touched = of_task.touched.get(&task)?;
         let failed_at = touched.failed_at.clone();
         let key = self
             .fleet
@@ -393,7 +399,7 @@ impl Scheduler {
             .filter_map(|(_, key)| Some((*key, self.fleet.workers.get(key)?)))
             .filter(|(_, worker)| worker.reserved.is_none() && worker.alone.is_none())
             .filter(|(_, worker)| !worker.is_mute(self.now))
-            .filter(|(_, worker)| !touched.has_answered(&worker.id))
+            .filter(|(_, worker)| worker.suits(of_task) && !touched.has_answered(&worker.id))
             .min_by_key(|(key, worker)| (failed_at.contains(key), worker.load(), *key))
             .map(|(key, _)| key)?;
         self.fleet.workers.get_mut(&key)?.reserved = Some((job, task));
@@ -538,7 +544,7 @@ impl Scheduler {
             self.fleet
                 .workers
                 .get(key)
-                .is_some_and(|worker| worker.has_free_slot())
+                .is_some_and(|worker| worker.has_free_slot() && worker.suits(job))
         });
         let idle: Vec<WorkerKey> = idle.collect();
         let slow = job

@@ -51,6 +51,37 @@ impl EndedSet {
         true
     }
 
+    /// The first number from `from` on that is not in it.
+    pub(crate) fn first_absent(&self, from: u64) -> u64 {
+        let mut number = from.max(self.full.saturating_mul(BITS));
+        loop {
+            let index = usize::try_from(number / BITS - self.full).ok();
+            let Some(word) = index.and_then(|index| self.words.get(index)) else {
+                return number;
+            };
+            let absent = !word >> (number % BITS);
+            if absent != 0 {
+                return number + u64::from(absent.trailing_zeros());
+            }
+            number = (number / BITS + 1) * BITS;
+        }
+    }
+
+    /// How many from `from` on are in it.
+    pub(crate) fn count_from(&self, from: u64) -> u64 {
+        let Some(first) = (from / BITS).checked_sub(self.full) else {
+            let words = self.words.iter().map(|word| u64::from(word.count_ones()));
+            return self.full * BITS - from + words.sum::<u64>();
+        };
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let rest = self.words.iter().skip(first).enumerate();
+        rest.map(|(index, word)| match index {
+            0 => u64::from((word >> (from % BITS)).count_ones()),
+            _ => u64::from(word.count_ones()),
+        })
+        .sum()
+    }
+
     /// Takes a number out; false when it was not there.
     pub(crate) fn remove(&mut self, number: u64) -> bool {
         if !self.contains(number) {
@@ -91,6 +122,9 @@ mod tests {
             }
             for number in 0..400 {
                 prop_assert_eq!(set.contains(number), model.contains(&number));
+                prop_assert_eq!(set.count_from(number), model.range(number..).count() as u64);
+                let absent = (number..).find(|number| !model.contains(number));
+                prop_assert_eq!(Some(set.first_absent(number)), absent);
             }
         }
     }

@@ -6,6 +6,7 @@
 use ppwasm_proto::fabric::{
     ClientName, GiveBackReason, Held, Incarnation, LeaseId, OutcomeKind, SessionId, WorkerId,
 };
+use ppwasm_proto::wire::Origin;
 use ppwasm_proto::{Digest, JobId};
 
 use crate::record::JobSpec;
@@ -41,6 +42,8 @@ pub enum Event {
         first: u64,
         /// How many.
         count: u64,
+        /// Those of them whose outcome is known from an earlier job; looked at for a job that is cached.
+        found: Vec<Found>,
     },
     /// A client says that its job has exactly so many tasks. Answered.
     JobClosed {
@@ -174,6 +177,17 @@ pub enum Event {
     },
 }
 
+/// A task whose outcome is known already. The driver keeps its bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number in its job.
+    pub task: u64,
+    /// How the earlier one ended.
+    pub outcome: OutcomeKind,
+    /// Which one that was.
+    pub origin: Box<Origin>,
+}
+
 /// What a worker says about itself when it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -189,6 +203,8 @@ pub struct Hello {
     pub label: Box<str>,
     /// Target triple: another one is another architecture or engine.
     pub target: Box<str>,
+    /// It takes the random stream of each task from its grant, which tasks of jobs that are cached need.
+    pub takes_streams: bool,
     /// It will leave soon.
     pub is_draining: bool,
     /// Leases that it holds from before, and results that wait for their acknowledgement.

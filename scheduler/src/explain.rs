@@ -137,6 +137,8 @@ pub enum Obstacle {
     FailedIt,
     /// The others would have done everything before it had done this.
     TooSlow,
+    /// The job is cached, and it is of a version that cannot run tasks of such a job.
+    TooOld,
 }
 
 /// A worker as it is listed.
@@ -225,7 +227,7 @@ impl Scheduler {
         }
         let touched = job.touched.get(&task);
         if let Some(touched) = touched.filter(|touched| !touched.testimonies.is_empty()) {
-            return self.explain_unconfirmed(touched);
+            return self.explain_unconfirmed(job, touched);
         }
         let place = touched.map_or(Place::Ready, |touched| touched.place);
         match (place, touched) {
@@ -242,13 +244,13 @@ impl Scheduler {
         }
     }
 
-    fn explain_unconfirmed(&self, touched: &Touched) -> Explanation {
+    fn explain_unconfirmed(&self, job: &Job, touched: &Touched) -> Explanation {
         let answers = touched.testimonies.iter();
         let first = touched
             .testimonies
             .first()
             .map_or(self.now, |one| one.since);
-        let witnesses = self.witnesses_for(touched).into_iter();
+        let witnesses = self.witnesses_for(job, touched).into_iter();
         let names = witnesses.filter_map(|key| Some(self.fleet.workers.get(&key)?.id.clone()));
         Explanation::Unconfirmed {
             answers: answers
@@ -302,10 +304,13 @@ impl Scheduler {
             let has_image = function.is_some_and(|known| known.holders.contains(worker_key));
             let cost = placement::cost(worker, run_time, has_image, &self.config);
             let has_failed_it = touched.is_some_and(|touched| {
-                touched.failed_at.contains(worker_key) && self.fleet.has_other_than(*worker_key)
+                touched.failed_at.contains(worker_key)
+                    && self.fleet.has_other_than(*worker_key, job)
             });
             let obstacle = self.obstacle(worker).or_else(|| {
-                if has_failed_it {
+                if !worker.suits(job) {
+                    Some(Obstacle::TooOld)
+                } else if has_failed_it {
                     Some(Obstacle::FailedIt)
                 } else if self
                     .others_are_faster(job, *worker_key, cost.total())
@@ -331,7 +336,13 @@ impl Scheduler {
         let more_workers = workers.len().saturating_sub(WORKERS_LISTED_MAX) as u64;
         workers.truncate(WORKERS_LISTED_MAX);
         let returned = job.ready.range(..task).count() as u64;
-        let fresh = task.saturating_sub(job.next_fresh);
+        let fresh = match task.checked_sub(job.next_fresh) {
+            Some(fresh) => {
+                let ended = job.ended_ahead - job.ended.count_from(task).min(job.ended_ahead);
+                fresh - ended.min(fresh)
+            }
+            None => 0,
+        };
         Explanation::Queued {
             ahead_in_job: returned + fresh,
             ready: self.queue.ready_tasks,

@@ -7,7 +7,7 @@ use ppwasm_proto::fabric::{Incarnation, LeaseId, SessionId, WorkerId};
 use ppwasm_proto::{Attempt, Digest};
 
 use crate::config::Config;
-use crate::job::{JobKey, RunTime};
+use crate::job::{Job, JobKey, RunTime};
 use crate::record::DrainReason;
 use crate::time::{Micros, Timestamp};
 
@@ -37,6 +37,8 @@ pub(crate) struct Worker {
     pub orphaned_until: Option<Timestamp>,
     pub slots: u32,
     pub credit: u32,
+    /// It takes the random stream of each task from its grant.
+    pub takes_streams: bool,
     pub is_draining: bool,
     pub drained: Option<DrainReason>,
     /// Every lease that may occupy it, those that were revoked included.
@@ -139,6 +141,7 @@ impl Worker {
             orphaned_until: None,
             slots: 0,
             credit: 0,
+            takes_streams: false,
             is_draining: false,
             drained: None,
             leases: BTreeMap::new(),
@@ -166,6 +169,11 @@ impl Worker {
             && self.drained.is_none()
             && !self.is_draining
             && self.usable_slots() > 0
+    }
+
+    /// Whether it can run tasks of the job at all.
+    pub(crate) fn suits(&self, job: &Job) -> bool {
+        self.takes_streams || !job.spec.is_cached
     }
 
     /// How many leases may occupy it.
@@ -351,8 +359,14 @@ impl Fleet {
         }
     }
 
-    /// Whether somebody else than this worker can be given work.
-    pub(crate) fn has_other_than(&self, key: WorkerKey) -> bool {
-        self.usable.iter().any(|(_, other)| *other != key)
+    /// Whether somebody else than this worker can be given tasks of the job.
+    pub(crate) fn has_other_than(&self, key: WorkerKey, job: &Job) -> bool {
+        let suits = |other| {
+            self.workers
+                .get(other)
+                .is_some_and(|worker| worker.suits(job))
+        };
+        let mut others = self.usable.iter();
+        others.any(|(_, other)| *other != key && suits(other))
     }
 }

@@ -68,6 +68,14 @@ impl Scheduler {
             job.next_fresh,
             job.released
         );
+        let ahead = (job.next_fresh..job.count)
+            .filter(|task| job.ended.contains(*task))
+            .count() as u64;
+        hold!(
+            job.ended_ahead == ahead || job.end.is_some(),
+            "{} ended ahead for {ahead}",
+            job.ended_ahead
+        );
         hold!(
             job.ended.len() <= job.count,
             "{} of {} ended",

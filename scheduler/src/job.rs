@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub end: Option<JobEnd>,
     /// Tasks from here on were never granted.
     pub next_fresh: u64,
+    /// Those from there on that have ended: their outcome was known.
+    pub ended_ahead: u64,
     /// What the last `TasksReleased` said.
     pub released: u64,
     /// Touched tasks that can be granted.
@@ -213,6 +215,7 @@ impl Job {
             is_closed: false,
             end: None,
             next_fresh: 0,
+            ended_ahead: 0,
             released: 0,
             ready: BTreeSet::new(),
             touched: BTreeMap::new(),
@@ -228,7 +231,17 @@ impl Job {
 
     /// Tasks that could be granted if the image is there.
     pub(crate) fn ready_len(&self) -> u64 {
-        self.ready.len() as u64 + (self.count - self.next_fresh)
+        self.ready.len() as u64 + self.fresh_len()
+    }
+
+    /// Tasks that were never granted and have not ended.
+    pub(crate) const fn fresh_len(&self) -> u64 {
+        self.count - self.next_fresh - self.ended_ahead
+    }
+
+    /// The first of them.
+    pub(crate) fn first_fresh(&self) -> Option<u64> {
+        (self.fresh_len() > 0).then(|| self.ended.first_absent(self.next_fresh))
     }
 
     /// Tasks that have not ended.

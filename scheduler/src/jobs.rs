@@ -1,11 +1,13 @@
 //! What clients ask for: jobs submitted, filled, closed, cancelled, retried, forgotten; and the images they wait for.
 
+use std::ops::Range;
+
 use ppwasm_proto::fabric::{ClientName, LeaseId, SessionId};
 use ppwasm_proto::{Digest, JobId};
 
 use crate::command::{Accepted, Command, Outbox, Refusal};
 use crate::config::{ATTEMPTS_MAX, JOB_TASKS_MAX};
-use crate::event::RequestId;
+use crate::event::{Found, RequestId};
 use crate::fleet::WorkerKey;
 use crate::job::{Job, JobKey, Place, Touched};
 use crate::queue::ClientKey;
@@ -111,11 +113,11 @@ impl Scheduler {
         request: RequestId,
         client: &ClientName,
         job: JobId,
-        first: u64,
-        count: u64,
+        tasks: Range<u64>,
+        found: Vec<Found>,
         out: &mut Outbox,
     ) {
-        let answer = self.try_append(client, job, first, count, out);
+        let answer = self.try_append(client, job, tasks, found, out);
         self.answer(request, answer, out);
     }
 
@@ -123,20 +125,21 @@ impl Scheduler {
         &mut self,
         client: &ClientName,
         id: JobId,
-        first: u64,
-        count: u64,
+        tasks: Range<u64>,
+        found: Vec<Found>,
         out: &mut Outbox,
     ) -> Answer {
         let (key, job) = self.own_job(client, id)?;
         if let Some(end) = job.end {
             return Ok(Accepted::Ended(end));
         }
+        let (first, end) = (tasks.start, tasks.end);
         if first > job.count {
             return Err(Refusal::TasksMissing { tasks: job.count });
         }
-        let Some(end) = first.checked_add(count).filter(|end| *end <= JOB_TASKS_MAX) else {
+        if end > JOB_TASKS_MAX {
             return Err(Refusal::OutOfRange);
-        };
+        }
         let Some(added) = end.checked_sub(job.count).filter(|added| *added > 0) else {
             return Ok(Accepted::Job {
                 tasks: job.count,
@@ -163,6 +166,7 @@ impl Scheduler {
             count: added,
         });
         self.add_tasks(key, added);
+        self.end_found(key, known, found, out);
         Ok(Accepted::Job {
             tasks: end,
             is_known: false,
@@ -288,6 +292,14 @@ impl Scheduler {
         };
         job.end = None;
         job.lease_floor = lease_floor;
+        if job.released < job.count {
+            // Some never were with workers: their outcome was known. What runs again may be.
+            job.released = job.count;
+            out.records.push(Record::TasksReleased {
+                job: job.id,
+                below: job.released,
+            });
+        }
         job.patience_until = None;
         let failed = std::mem::take(&mut job.failed);
         for (task, was) in failed {
@@ -347,6 +359,10 @@ impl Scheduler {
         let open = job.open_tasks();
         job.end = Some(how);
         job.ready.clear();
+        if how == JobEnd::Finished {
+            job.next_fresh = job.count;
+            job.ended_ahead = 0;
+        }
         job.doubled = 0;
         let touched = std::mem::take(&mut job.touched);
         let (client, function) = (job.client, job.spec.function);

@@ -31,6 +31,11 @@
 //! The outcome of a task that is verified is withheld, neither recorded nor acknowledged, until another worker has brought
 //! the same, or it is clear that none will. See `verify.rs`.
 //!
+//! # Tasks whose outcome is known
+//!
+//! A task of a job that is cached may end as it is added, with the outcome of an earlier task that was the same call. See
+//! `found.rs`.
+//!
 //! # Restart
 //!
 //! See `restore.rs`: what may be with workers is withheld until they are back or [`Config::restart_grace`] is over.
@@ -45,6 +50,7 @@ mod config;
 mod event;
 mod explain;
 mod fleet;
+mod found;
 mod invariants;
 mod job;
 mod jobs;
@@ -60,7 +66,7 @@ mod verify;
 
 pub use command::{Accepted, CloseReason, Command, Lease, Outbox, Pace, Refusal};
 pub use config::{ATTEMPTS_MAX, CREDIT_MAX, Config, JOB_TASKS_MAX, SLOTS_MAX};
-pub use event::{Claim, Ended, Event, Hello, Leaving, RequestId};
+pub use event::{Claim, Ended, Event, Found, Hello, Leaving, RequestId};
 pub use explain::{Candidate, Explanation, JobView, LeasedTo, Obstacle, Totals, WorkerView};
 pub use placement::Cost;
 pub use record::{DrainReason, JobEnd, JobSpec, OutcomeKind, Record, TaskEnd};

@@ -6,7 +6,7 @@
 //! After a [`JobRetried`](Record::JobRetried) the failed ends before it count no longer.
 
 use ppwasm_proto::fabric::{ClientName, LeaseId, Priority, WorkerId};
-use ppwasm_proto::wire::Verification;
+use ppwasm_proto::wire::{Origin, Verification};
 use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
 
 pub use ppwasm_proto::fabric::OutcomeKind;
@@ -121,7 +121,8 @@ pub enum Record {
 impl Record {
     /// Whether commands that [may be early](crate::Command::may_be_early) can go out before this record is durable: when it is lost
     /// with the coordinator, so is the task, nobody was told of it, and its lease counts for nothing (see
-    /// [`Command::may_be_early`](crate::Command::may_be_early)).
+    /// [`Command::may_be_early`](crate::Command::may_be_early)). An end does not, also not that of a task that is known as it is
+    /// added: what follows from it is in order with grants.
     pub const fn lets_grants_pass(&self) -> bool {
         matches!(self, Self::TasksAdded { .. } | Self::TasksReleased { .. })
     }
@@ -144,6 +145,8 @@ pub struct JobSpec {
     pub is_deterministic: bool,
     /// Share of its tasks, in percent, whose outcome is recorded only when another worker gave the same: 0 to 100.
     pub verify_percent: u8,
+    /// Tasks of it may end with an outcome that is known from an earlier job, and what they bring is kept for later ones.
+    pub is_cached: bool,
     /// Digest of everything else that makes it what it is, which the scheduler does not look into.
     pub body: Digest,
 }
@@ -164,6 +167,13 @@ pub enum TaskEnd {
         /// What came of running it on others too, if that was asked for.
         verification: Option<Box<Verification>>,
     },
+    /// It did not run: the same had been run for an earlier job.
+    Cached {
+        /// Which kind.
+        outcome: OutcomeKind,
+        /// Where the outcome comes from.
+        origin: Box<Origin>,
+    },
     /// Workers contradicted each other about its outcome, and nobody could decide.
     Disputed {
         /// Who said what.
@@ -179,7 +189,7 @@ impl TaskEnd {
     /// The kind of outcome that a client sees.
     pub const fn outcome(&self) -> OutcomeKind {
         match self {
-            Self::Outcome { outcome, .. } => *outcome,
+            Self::Outcome { outcome, .. } | Self::Cached { outcome, .. } => *outcome,
             Self::Disputed { .. } | Self::Abandoned | Self::Quarantined => OutcomeKind::Abandoned,
         }
     }
@@ -189,7 +199,15 @@ impl TaskEnd {
         match self {
             Self::Outcome { verification, .. } => verification.as_deref(),
             Self::Disputed { verification } => Some(verification),
-            Self::Abandoned | Self::Quarantined => None,
+            Self::Cached { .. } | Self::Abandoned | Self::Quarantined => None,
+        }
+    }
+
+    /// The earlier task whose outcome it has, if it did not run.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Cached { origin, .. } => Some(origin),
+            _ => None,
         }
     }
 }

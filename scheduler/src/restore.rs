@@ -227,6 +227,7 @@ impl Scheduler {
             if job.end.is_some() {
                 // Nothing is left of it, until it is retried.
                 job.next_fresh = job.count;
+                job.ended_ahead = 0;
                 continue;
             }
             withhold_released(job);
@@ -360,6 +361,7 @@ fn withhold_released(job: &mut Job) {
         }
     }
     job.next_fresh = released;
+    job.ended_ahead = job.ended.count_from(released);
 }
 
 /// The part of the state that survives a restart.

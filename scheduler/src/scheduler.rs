@@ -97,6 +97,8 @@ pub struct Counters {
     pub granted: u64,
     /// Tasks that ended with an outcome.
     pub ended: u64,
+    /// Tasks that ended as they were added, with an outcome that was known.
+    pub from_cache: u64,
     /// Attempts that were counted as lost.
     pub lost: u64,
     /// Leases that were taken back for an idle worker.
@@ -158,7 +160,15 @@ impl Scheduler {
                 job,
                 first,
                 count,
-            } => self.append(request, &client, job, first, count, out),
+                found,
+            } => self.append(
+                request,
+                &client,
+                job,
+                first..first.saturating_add(count),
+                found,
+                out,
+            ),
             Event::JobClosed {
                 request,
                 client,

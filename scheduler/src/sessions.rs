@@ -53,6 +53,7 @@ impl Scheduler {
 
         let refused = self.reconcile(key, &hello, out);
         if let Some(worker) = self.fleet.workers.get_mut(&key) {
+            worker.takes_streams = hello.takes_streams;
             worker.is_draining = hello.is_draining;
             worker.drained = self.drained.get(&hello.worker).copied();
             worker.label = hello.label;

@@ -132,17 +132,25 @@ impl Scheduler {
 
     /// Whether somebody may still answer for a task.
     fn has_witness(&self, job_key: JobKey, task: u64) -> bool {
-        let Some(touched) = self.touched(job_key, task) else {
+        let Some(job) = self.jobs.get(&job_key) else {
             return false;
         };
-        if self.restart.is_some()
-            || touched.leases.len() > 0
-            || self.fleet.witness_count > touched.testimonies.len()
-        {
+        let Some(touched) = job.touched.get(&task) else {
+            return false;
+        };
+        if self.restart.is_some() || touched.leases.len() > 0 {
+            return true;
+        }
+        if self.fleet.witness_count > touched.testimonies.len() && !job.spec.is_cached {
             return true;
         }
         let mut all = self.fleet.witnesses.values().flatten();
-        all.any(|key| !self.has_answered(touched, *key))
+        all.any(|key| self.suits(job, *key) && !self.has_answered(touched, *key))
+    }
+
+    fn suits(&self, job: &Job, key: WorkerKey) -> bool {
+        let worker = self.fleet.workers.get(&key);
+        worker.is_some_and(|worker| worker.suits(job))
     }
 
     pub(crate) fn has_answered(&self, touched: &Touched, key: WorkerKey) -> bool {
@@ -152,13 +160,13 @@ impl Scheduler {
 
     /// The workers that a task with testimonies may go to: of other targets than those that answered, if there are
     /// any, and any that have not answered else.
-    pub(crate) fn witnesses_for(&self, touched: &Touched) -> Vec<WorkerKey> {
+    pub(crate) fn witnesses_for(&self, job: &Job, touched: &Touched) -> Vec<WorkerKey> {
         let is_new = |target: &str| {
             let mut answers = touched.testimonies.iter();
             answers.all(|testimony| *testimony.target != *target)
         };
-        let may =
-            |key: &WorkerKey| !touched.failed_at.contains(key) && !self.has_answered(touched, *key);
+        let is_left = |key: &WorkerKey| self.suits(job, *key) && !self.has_answered(touched, *key);
+        let may = |key: &WorkerKey| !touched.failed_at.contains(key) && is_left(key);
         let of = |wanted: bool| -> Vec<WorkerKey> {
             let targets = self.fleet.witnesses.iter();
             targets
@@ -173,10 +181,7 @@ impl Scheduler {
         if found.is_empty() {
             // Those that failed it are better than nobody.
             let all = self.fleet.witnesses.values().flatten().copied();
-            found = all
-                .filter(|key| !self.has_answered(touched, *key))
-                .take(WITNESSES_MAX)
-                .collect();
+            found = all.filter(is_left).take(WITNESSES_MAX).collect();
         }
         found
     }

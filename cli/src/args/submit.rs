@@ -67,7 +67,7 @@ pub(crate) struct Submit {
     #[arg(long, help_heading = "What tasks see")]
     pub real_time: bool,
 
-    /// Start the tasks' clock at this time instead of now: milliseconds since 1970, or 2026-12-01T09:30:00Z
+    /// Start the tasks' clock at this time instead of now (--cache: 2026): milliseconds since 1970, or 2026-12-01T09:30:00Z
     #[arg(
         long,
         value_name = "TIME",
@@ -144,6 +144,10 @@ pub(crate) struct Submit {
         conflicts_with = "real_time"
     )]
     pub verify: Option<Percent>,
+
+    /// Take the outcome of a task from an earlier job of yours where the same call is known, instead of running it
+    #[arg(long, help_heading = "Cluster", conflicts_with = "real_time")]
+    pub cache: bool,
 
     /// Keep results for this time after the job has ended (default: the coordinator's)
     #[arg(long, value_name = "DURATION", help_heading = "Cluster")]

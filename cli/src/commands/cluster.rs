@@ -14,7 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::fabric::{Cluster, runtime};
 use crate::failure::Result;
 use crate::job::{Ended, closed};
-use crate::printer::{ending_json, fault, output_json, write_json};
+use crate::printer::{FromCache, ending_json, fault, from_cache_lines, output_json, write_json};
 use crate::table::{self, Column};
 use crate::visible;
 
@@ -108,6 +108,8 @@ struct TaskShown {
     memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<verified::OfTask>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<FromCache>,
 }
 
 fn show(args: &args::TaskOf) -> Result<ExitCode> {
@@ -125,6 +127,7 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
     let verification = (result.as_ref()).and_then(|result| result.verification.clone());
     let ended = result.map(Ended::new);
     let ran = ended.as_ref().and_then(|ended| ended.result.as_ref().ok());
+    let origin = ended.as_ref().and_then(|ended| ended.origin.as_deref());
     if args.common.output == Output::Json {
         return json(&TaskShown {
             version: VERSION,
@@ -137,6 +140,7 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
             wall_time_ms: ran.map(|ran| ran.wall_time.as_secs_f64() * 1e3),
             memory_bytes: ran.map(|ran| ran.memory_bytes),
             verification: verification.as_ref().map(verified::OfTask::new),
+            from_cache: origin.map(FromCache::new),
         });
     }
     print(|out| {
@@ -157,6 +161,9 @@ fn show(args: &args::TaskOf) -> Result<ExitCode> {
         writeln!(out, "{:<10} {attempts}", "attempts")?;
         writeln!(out, "{:<10} {}", "worker", worker.as_deref().unwrap_or("-"))?;
         writeln!(out, "{:<10} {:?}", "took", ran.wall_time)?;
+        for line in origin.into_iter().flat_map(from_cache_lines) {
+            writeln!(out, "{:<10} {}", "from cache", visible::line(&line))?;
+        }
         for line in verification.iter().flat_map(verified::task_lines) {
             writeln!(out, "{:<10} {}", "verified", visible::line(&line))?;
         }

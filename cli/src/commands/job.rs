@@ -88,6 +88,8 @@ struct Counts {
     cancelled: u64,
     abandoned: u64,
     lost_attempts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<u64>,
 }
 
 impl Counts {
@@ -103,6 +105,7 @@ impl Counts {
             cancelled: counts.cancelled,
             abandoned: counts.abandoned,
             lost_attempts: counts.lost_attempts,
+            from_cache: counts.from_cache,
         }
     }
 }
@@ -320,6 +323,10 @@ fn describe(out: &mut impl Write, job: &JobDetails) -> io::Result<()> {
     ];
     if let Some(ms) = summary.run_ms {
         lines.push(("took", time(ms)));
+    }
+    if let Some(count) = counts.from_cache {
+        let told = format!("{count} of the tasks, which did not run");
+        lines.push(("from the cache", told));
     }
     if let Some(verification) = &job.verification {
         let told = verified::lines(verification).into_iter();

@@ -13,7 +13,7 @@ mod manual;
 mod results;
 mod self_test;
 mod submit;
-mod verified;
+pub(crate) mod verified;
 mod worker;
 
 #[cfg(feature = "coordinator")]

@@ -41,7 +41,7 @@ struct Odd {
 
 /// Of a task, in a document.
 #[derive(Serialize)]
-pub(super) struct OfTask {
+pub(crate) struct OfTask {
     verdict: &'static str,
     answers: Vec<Answer>,
 }
@@ -77,7 +77,7 @@ impl OfJob {
 }
 
 impl OfTask {
-    pub(super) fn new(of: &Verification) -> Self {
+    pub(crate) fn new(of: &Verification) -> Self {
         let answers = of.testimonies.iter().map(|one| Answer {
             worker: one.worker.to_string(),
             target: one.target.as_str().to_owned(),

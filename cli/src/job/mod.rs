@@ -8,6 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use ppwasm_client::TaskResult;
+use ppwasm_proto::wire::Origin;
 use ppwasm_proto::{Call, JobId, Outcome, TrapCause, Value};
 use tokio::sync::mpsc;
 
@@ -71,6 +72,8 @@ pub(crate) struct Ended {
     pub result: Result<Ran, String>,
     /// What it returned, once it has been read.
     pub value: Option<Value>,
+    /// The earlier task whose outcome it has, when it did not run.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// How many tasks ended how.
@@ -98,6 +101,8 @@ pub(crate) struct Summary {
     pub signal: Option<u8>,
     /// Somebody else cancelled the job.
     pub is_taken_away: bool,
+    /// Tasks that did not run because their outcome was known; none when the job is not cached.
+    pub from_cache: Option<u64>,
 }
 
 impl Summary {
@@ -166,6 +171,7 @@ impl Ended {
             number: result.task.0,
             result: Ok(ran),
             value: None,
+            origin: result.origin,
         };
         ended.read();
         ended
@@ -184,6 +190,7 @@ impl Ended {
             number,
             result: Ok(ran),
             value: None,
+            origin: None,
         }
     }
 

@@ -269,6 +269,7 @@ impl<'a> State<'a> {
         let mut counted = 0;
         if let Some(end) = results.end() {
             let c = &end.counts;
+            self.summary.from_cache = c.from_cache;
             counted =
                 c.succeeded + c.raised + c.trapped + c.limit_exceeded + c.cancelled + c.abandoned;
             if let Some(outcome) = &end.load_failure {

@@ -199,7 +199,7 @@ impl Printer for Human {
         } else {
             !self.is_one || is_cut
         };
-        if is_told && !self.is_quiet {
+        if (is_told || summary.from_cache.is_some()) && !self.is_quiet {
             visible::note(&told(summary));
         }
         Ok(())
@@ -232,9 +232,13 @@ fn told(summary: &Summary) -> String {
         (None, true) => "cancelled by somebody else: ",
         (None, false) => "",
     };
-    format!("{why}{tasks} in {time}: {}", parts.join(", "))
-        .trim_end_matches([':', ' '])
-        .to_owned()
+    let line = format!("{why}{tasks} in {time}: {}", parts.join(", "));
+    let line = line.trim_end_matches([':', ' ']);
+    match summary.from_cache {
+        None => line.to_owned(),
+        Some(0) => format!("{line}; none from the cache"),
+        Some(count) => format!("{line}; {count} from the cache"),
+    }
 }
 
 /// A time as precise as anybody wants to know it.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value as JsonValue;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use super::{Header, NotLoaded, Printer};
+use super::{FromCache, Header, NotLoaded, Printer};
 use crate::exit_code::ExitCode;
 use crate::job::{Ended, Summary};
 
@@ -55,6 +55,8 @@ struct Task {
     ending: Ending,
     #[serde(flatten)]
     traces: Option<Traces>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<FromCache>,
 }
 
 /// How a task ended, or loading.
@@ -113,6 +115,8 @@ struct Counts {
     limit_exceeded: u64,
     cancelled: u64,
     not_run: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<u64>,
     wall_time_ms: f64,
     exit_code: i32,
 }
@@ -215,6 +219,7 @@ impl Printer for Json {
             task: ended.number,
             ending: self.ending(ended),
             traces,
+            from_cache: ended.origin.as_deref().map(FromCache::new),
         };
         self.out.write_all(if self.has_tasks {
             b",\n"
@@ -243,6 +248,7 @@ impl Printer for Json {
             limit_exceeded: summary.limit_exceeded,
             cancelled: summary.cancelled,
             not_run: summary.not_run,
+            from_cache: summary.from_cache,
             wall_time_ms: millis(summary.wall_time),
             exit_code: summary.exit_code().into(),
         };

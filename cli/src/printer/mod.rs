@@ -1,5 +1,6 @@
 //! How a job's outcome is told: for people or as JSON.
 
+mod from_cache;
 mod human;
 mod json;
 mod words;
@@ -11,6 +12,7 @@ use ppwasm_proto::{Digest, JobId, Limits};
 use crate::exit_code::ExitCode;
 use crate::job::{Ended, Summary};
 
+pub(crate) use from_cache::{FromCache, lines as from_cache_lines};
 #[cfg(feature = "coordinator")]
 pub(crate) use human::live_sink;
 pub(crate) use human::{Human, Style as HumanStyle, show_loaded};

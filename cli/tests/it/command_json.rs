@@ -21,7 +21,7 @@ def forever(x):
 ";
 
 /// Holds a document against a definition.
-fn check(definition: &str, document: &Value) -> Result<(), String> {
+pub(crate) fn check(definition: &str, document: &Value) -> Result<(), String> {
     let schema = of_submit();
     let definition = &schema["$defs"][definition];
     assert!(definition.is_object(), "there is no such definition");

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod cached;
 mod cluster;
 mod command_json;
 mod documents;

@@ -35,6 +35,11 @@ impl JobTerms {
         bytes
     }
 
+    /// A digest of all of it.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match Message::from_body(bytes) {
             Ok(Message::OpenJob(open)) => Some(Self { open }),
@@ -58,7 +63,8 @@ impl JobTerms {
                 // The field's type says that it is at most 100.
                 u8::try_from(percent.value()).unwrap_or(100)
             }),
-            body: Digest::of(&self.to_bytes()),
+            is_cached: self.open.cache == Some(true),
+            body: self.digest(),
         }
     }
 }

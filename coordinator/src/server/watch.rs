@@ -161,11 +161,15 @@ pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
     let kind = ended.end.outcome();
     let result = ended.result;
     let verification = ended.end.verification().cloned();
+    let origin = ended.end.origin().cloned();
     let (attempt, worker) = match ended.end {
         TaskEnd::Outcome {
             attempt, worker, ..
         } => (Some(attempt), Some(worker)),
-        TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => (None, None),
+        TaskEnd::Cached { .. }
+        | TaskEnd::Disputed { .. }
+        | TaskEnd::Abandoned
+        | TaskEnd::Quarantined => (None, None),
     };
     let outcome = match result.outcome {
         Body::Inline(bytes) if bytes.is_empty() && kind == OutcomeKind::Abandoned => {
@@ -188,6 +192,7 @@ pub(crate) fn recorded(ended: EndedTask) -> RecordedResult {
         },
         worker,
         verification,
+        origin,
     }
 }
 

@@ -40,6 +40,14 @@ impl Body {
         }
     }
 
+    /// The digest of the whole, wherever it is.
+    pub(crate) fn digest(&self) -> Digest {
+        match self {
+            Self::Inline(bytes) => Digest::of(bytes),
+            Self::Blob { digest, .. } => *digest,
+        }
+    }
+
     /// Bytes that it takes in a row.
     pub(super) fn row_bytes(&self) -> usize {
         HEAD_BYTES

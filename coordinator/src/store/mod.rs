@@ -47,8 +47,8 @@ pub use sqlite::{
     WAL_BYTES_MAX, backup_store, check,
 };
 pub use write::{
-    AuditEvent, Batch, Certificate, Denied, DeniedSubject, EndedTask, JobEntry, TaskResult, Token,
-    Write,
+    AuditEvent, Batch, CacheNote, CachedOutcome, Certificate, Denied, DeniedSubject, EndedTask,
+    JobEntry, TaskResult, Token, Write,
 };
 
 use crate::blobs::Blobs;
@@ -63,6 +63,8 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const QUEUE_BATCHES_MAX: usize = 1024;
 /// Bytes of bodies that wait to be written.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Outcomes that can be found by their key.
+pub const CACHED_MAX: u64 = 1_000_000;
 /// Bytes of a text or a small body: a job's details, a certificate, an audit event.
 pub const DETAIL_BYTES_MAX: usize = 64 << 10;
 
@@ -106,10 +108,12 @@ pub struct Maintenance {
     pub blob_age: Duration,
     /// How long a bundle that no job uses is kept.
     pub bundle_age: Duration,
+    /// Outcomes that can be found by their key; beyond that those of the oldest jobs cannot any more.
+    pub cached_max: u64,
 }
 
 impl Maintenance {
-    /// The usual amounts: 2,000 rows, 100 blobs, an hour for blobs, 30 days for bundles.
+    /// The usual amounts: 2,000 rows, 100 blobs, an hour for blobs, 30 days for bundles, [`CACHED_MAX`] outcomes.
     pub const fn at(now_ms: u64) -> Self {
         Self {
             now_ms,
@@ -117,6 +121,7 @@ impl Maintenance {
             blobs_max: 100,
             blob_age: Duration::from_secs(3600),
             bundle_age: Duration::from_secs(30 * 24 * 3600),
+            cached_max: CACHED_MAX,
         }
     }
 }
@@ -221,6 +226,18 @@ pub trait Store: Send + Sync {
         let found = self.outcomes(job, task.0, 1, usize::MAX)?;
         Ok(found.into_iter().next().filter(|ended| ended.task == task))
     }
+
+    /// Outcomes by the keys of their tasks, in the order of the keys: `None` for what is not there, is gone, or does not
+    /// count any more. Ends early, so that there may be fewer than keys, after those that together have `bytes_max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::job`].
+    fn cached(
+        &self,
+        keys: &[Digest],
+        bytes_max: usize,
+    ) -> Result<Vec<Option<CachedOutcome>>, ReadError>;
 
     /// How long all tasks of a job ran together that have ended, in microseconds, by what workers said. Takes time in
     /// proportion to their number.

@@ -49,6 +49,9 @@ pub enum Write {
         end: TaskEnd,
         /// What came of it.
         result: Box<TaskResult>,
+        /// For a job that is cached: it is to be found by its call from now on. An outcome that may be another next time has
+        /// none.
+        cache: Option<Box<CacheNote>>,
     },
     /// A function's bundle, or another blob that jobs have in common. Saying it again makes it new: it is kept for
     /// [`Maintenance::bundle_age`](super::Maintenance::bundle_age) after it was said last, and while a job names it.
@@ -93,6 +96,32 @@ pub struct TaskResult {
     pub run_time_us: u64,
     /// Memory that it had at its end, by the worker, in bytes.
     pub memory_bytes: u64,
+}
+
+/// What is kept with an outcome that later tasks may end with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheNote {
+    /// A digest of everything but the call that the outcome follows from.
+    pub setting: Digest,
+    /// The guest that ran it.
+    pub guest: Digest,
+    /// Target, CPU profile and build of the worker, as it said.
+    pub machine: [Box<str>; 3],
+}
+
+/// An outcome that was found by its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedOutcome {
+    /// The job that computed it.
+    pub job: JobId,
+    /// That job's place in the order of submission.
+    pub number: u64,
+    /// The task, and what came of it.
+    pub ended: EndedTask,
+    /// The guest that ran it.
+    pub guest: Digest,
+    /// Target, CPU profile and build of the worker, as it said.
+    pub machine: [Box<str>; 3],
 }
 
 /// A task that has ended.

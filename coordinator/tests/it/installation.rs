@@ -360,6 +360,7 @@ pub(crate) fn open(job: JobId, function: BlobRef) -> OpenJob {
         keep_for_s: None,
         stream: None,
         verify_percent: None,
+        cache: None,
     }
 }
 

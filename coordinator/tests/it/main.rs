@@ -6,6 +6,7 @@
     reason = "what fails here fails the test"
 )]
 
+mod cached;
 mod hostile;
 mod identities;
 mod installation;

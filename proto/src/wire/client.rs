@@ -7,6 +7,7 @@
 use minicbor::{Decode, Encode};
 
 use super::limited::{List, Ranged, Text};
+use super::origin::Origin;
 use super::outcome::{BlobRef, Payload};
 use super::verification::{JobVerification, Verification};
 use super::worker::{TimeSource, Usage};
@@ -100,6 +101,10 @@ pub struct OpenJob {
     /// none. Not for tasks with real clocks.
     #[n(15)]
     pub verify_percent: Option<Ranged<1, 100>>,
+    /// Tasks whose outcome is known from an earlier job of the same client, with everything that it follows from equal, are
+    /// not run again: they end with that outcome. Random bytes follow from the call. Not for tasks that may differ each time.
+    #[n(16)]
+    pub cache: Option<bool>,
 }
 
 /// The job is there, durably.
@@ -265,6 +270,9 @@ pub struct RecordedResult {
     /// What came of running it again elsewhere; absent when that was not asked for.
     #[n(8)]
     pub verification: Option<Verification>,
+    /// The earlier task whose outcome this is; absent when it was computed for this one.
+    #[n(9)]
+    pub origin: Option<Origin>,
 }
 
 /// The watched job has ended and every result was sent; or how far it is.
@@ -349,6 +357,9 @@ pub struct TaskCounts {
     /// Attempts that were lost with their worker.
     #[n(8)]
     pub lost_attempts: u64,
+    /// Ended tasks whose outcome came from the cache; absent when none did.
+    #[n(9)]
+    pub from_cache: Option<u64>,
 }
 
 /// Cancels a job: nothing new of it starts. Answered by [`Done`].

@@ -23,6 +23,7 @@ mod ids;
 mod limited;
 mod manifest;
 mod message;
+mod origin;
 mod outcome;
 mod structure;
 mod verification;
@@ -48,6 +49,7 @@ pub use handshake::{Hello, Ping, Pong, Refused, Welcome, WorkerOffer};
 pub use limited::{Bytes, LimitError, List, Ranged, Text};
 pub use manifest::{ArtifactManifest, MANIFEST_FORMAT, ManifestError};
 pub use message::{Kind, Message, Party, Senders};
+pub use origin::Origin;
 pub use outcome::{BlobRef, Payload, decode_outcome, encode_outcome};
 pub use structure::NESTING_MAX;
 pub use verification::{JobVerification, OddWorker, Testimony, Verification, VerifiedOn};
@@ -60,11 +62,13 @@ pub use worker::{
 /// The major version; unlike ones never talk. It is a part of [`ALPN`].
 pub const MAJOR: u32 = 1;
 /// The highest minor version that is spoken. They count from 1.
-pub const MINOR: u64 = 2;
+pub const MINOR: u64 = 3;
 /// The minor version from which on a coordinator takes [`OpenJob::verify_percent`].
 pub const MINOR_WITH_VERIFICATION: u64 = 2;
-/// The lowest minor version that is still spoken: the one before [`MINOR`], once there is one.
-pub const MINOR_MIN: u64 = 1;
+/// The minor version from which on a coordinator takes [`OpenJob::cache`], and a worker [`GrantedTask::stream`].
+pub const MINOR_WITH_CACHE: u64 = 3;
+/// The lowest minor version that is still spoken: the one before [`MINOR`].
+pub const MINOR_MIN: u64 = 2;
 /// TLS's name for this protocol.
 pub const ALPN: &[u8] = b"ppwasm/1";
 /// TLS's name for getting a first certificate: the client has none yet, and only [`Join`] is understood.

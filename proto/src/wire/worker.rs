@@ -119,6 +119,9 @@ pub struct GrantedTask {
     /// Run it while no other task runs: it is suspected of taking workers down.
     #[n(5)]
     pub alone: Option<bool>,
+    /// The identity that its random bytes follow from, as its task 0; absent for the group's and its own number.
+    #[n(6)]
+    pub stream: Option<JobId>,
 }
 
 /// Where a task's clocks and random bytes come from.

@@ -109,6 +109,7 @@ pub(crate) fn strategies() -> impl Strategy<Value = Message> {
                 token: claim.token,
                 call,
                 alone,
+                stream: None,
             }
         });
     let blobs = (option::of(any_blob()), option::of(any_blob()), any::<u64>());

@@ -62,6 +62,7 @@ fn counts() -> TaskCounts {
         cancelled: 7,
         abandoned: 8,
         lost_attempts: 9,
+        from_cache: None,
     }
 }
 
@@ -84,6 +85,7 @@ fn recorded() -> RecordedResult {
         usage: usage(),
         worker: Some("lab-1".parse().unwrap()),
         verification: None,
+        origin: None,
     }
 }
 
@@ -137,6 +139,7 @@ fn task() -> GrantedTask {
         token: LeaseToken::from_bytes(*b"token, 16 bytes."),
         call: inline(b"\x82\x80\xa0"),
         alone: Some(true),
+        stream: None,
     }
 }
 
@@ -160,6 +163,7 @@ pub(crate) fn open_job() -> OpenJob {
         keep_for_s: Some(86_400),
         stream: Some(JobId::from_bytes([0x5e; 16])),
         verify_percent: None,
+        cache: None,
     }
 }
 
@@ -176,6 +180,27 @@ fn verification() -> Verification {
             testimony("board-2", "riscv64gc-unknown-linux-gnu", false),
             testimony("board-3", "aarch64-unknown-linux-gnu", true),
         ]),
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        key: digest(1),
+        function: digest(2),
+        call: digest(3),
+        guest: digest(4),
+        result: digest(5),
+        job: JobId::from_bytes([0x6e; 16]),
+        number: 11,
+        task: TaskId(6),
+        attempt: Attempt(4097),
+        worker: "lab-1".parse().unwrap(),
+        target: text("x86_64-unknown-linux-gnu"),
+        cpu_profile: text("x86-64-v3"),
+        build: text("ppwasm 0.1.0"),
+        recorded_ms: 1_795_000_000_000,
+        run_us: 1_500,
+        verification: Some(verification()),
     }
 }
 
@@ -338,6 +363,13 @@ fn to_worker() -> Vec<(&'static str, Message)> {
         stream: None,
         ..group.clone()
     };
+    let cached = GrantGroup {
+        tasks: list([GrantedTask {
+            stream: Some(JobId::from_bytes([0x5f; 16])),
+            ..task()
+        }]),
+        ..group.clone()
+    };
     let leases = || list([LeaseId(1), LeaseId(1 << 43 | 2)]);
     let image = ImageReady {
         function: digest(1),
@@ -350,6 +382,14 @@ fn to_worker() -> Vec<(&'static str, Message)> {
             "grant",
             Grant {
                 groups: list([group, short]),
+                lease_ms: Ranged::clamped(30_000),
+            }
+            .into(),
+        ),
+        (
+            "grant-cached",
+            Grant {
+                groups: list([cached]),
                 lease_ms: Ranged::clamped(30_000),
             }
             .into(),
@@ -423,6 +463,14 @@ fn from_client() -> Vec<(&'static str, Message)> {
             "open-job-verified",
             OpenJob {
                 verify_percent: Some(Ranged::clamped(50)),
+                ..open_job()
+            }
+            .into(),
+        ),
+        (
+            "open-job-cached",
+            OpenJob {
+                cache: Some(true),
                 ..open_job()
             }
             .into(),
@@ -558,6 +606,16 @@ fn to_client() -> Vec<(&'static str, Message)> {
         verification: Some(verification()),
         ..recorded()
     };
+    let cached = RecordedResult {
+        attempt: None,
+        worker: None,
+        origin: Some(origin()),
+        ..recorded()
+    };
+    let from_cache = TaskCounts {
+        from_cache: Some(2),
+        ..counts()
+    };
     vec![
         (
             "job-opened",
@@ -659,6 +717,27 @@ fn to_client() -> Vec<(&'static str, Message)> {
                 request,
                 results: list([verified]),
                 cursor: 8,
+            }
+            .into(),
+        ),
+        (
+            "results-cached",
+            Results {
+                request,
+                results: list([cached]),
+                cursor: 8,
+            }
+            .into(),
+        ),
+        (
+            "jobs-cached",
+            Jobs {
+                request,
+                jobs: list([JobSummary {
+                    counts: from_cache,
+                    ..summary()
+                }]),
+                has_more: false,
             }
             .into(),
         ),

@@ -70,6 +70,7 @@ fn a_job_from_submission_to_its_end() {
         job: job(1),
         first: 0,
         count: 2,
+        found: Vec::new(),
     });
     let added = Record::TasksAdded {
         job: job(1),
@@ -218,6 +219,7 @@ fn case_31_tasks_that_come_twice_are_added_once() {
         job: job(1),
         first,
         count,
+        found: Vec::new(),
     };
     let known = |tasks| {
         Ok(Accepted::Job {
@@ -286,6 +288,7 @@ fn case_79_the_job_of_another_is_as_good_as_none() {
             job: job(1),
             first: 3,
             count: 1,
+            found: Vec::new(),
         },
         Event::JobCancelled {
             request,

@@ -31,6 +31,7 @@ fn append(stage: &mut Stage, number: u8, owner: &str, first: u64, count: u64) ->
         job: job(number),
         first,
         count,
+        found: Vec::new(),
     })
 }
 

@@ -11,7 +11,7 @@ use ppwasm_scheduler::{
     Command, Ended, Event, Hello, Leaving, Micros, Outbox, RequestId, Scheduler, Timestamp,
 };
 
-use crate::stage::{Stage, client, function, job, spec, worker};
+use crate::stage::{Stage, client, found, function, job, spec, worker};
 
 /// An event in which ids are small, so that they meet.
 fn event() -> impl Strategy<Value = Event> {
@@ -31,6 +31,7 @@ fn event() -> impl Strategy<Value = Event> {
                 0 | 1 => {
                     let mut spec = Box::new(spec(owner(number)));
                     spec.attempts_max = 2;
+                    spec.is_cached = number % 2 == 0;
                     Event::JobSubmitted { request, job, spec }
                 }
                 2 | 3 => Event::TasksAppended {
@@ -39,6 +40,10 @@ fn event() -> impl Strategy<Value = Event> {
                     job,
                     first,
                     count,
+                    found: (first..first + count)
+                        .filter(|task| task % 3 == 1)
+                        .map(|task| found(task, task % 2 == 1))
+                        .collect(),
                 },
                 4 => Event::JobClosed {
                     request,
@@ -74,6 +79,7 @@ fn event() -> impl Strategy<Value = Event> {
             credit: slots + 3,
             label: "".into(),
             target: "".into(),
+            takes_streams: true,
             is_draining: false,
             held: claims
                 .into_iter()

@@ -4,10 +4,11 @@ use ppwasm_proto::fabric::{
     Claim, ClientName, Epoch, GiveBackReason, Held, HeldState, Incarnation, LeaseId, LeaseKey,
     OutcomeKind, Priority, SessionId, WorkerId,
 };
+use ppwasm_proto::wire::{List, Origin, Text, Verdict, Verification};
 use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
 use ppwasm_scheduler::{
-    Command, Config, Ended, Event, Hello, JobSpec, Leaving, Micros, Outbox, Record, RequestId,
-    Scheduler, TaskEnd, Timestamp,
+    Command, Config, Ended, Event, Found, Hello, JobSpec, Leaving, Micros, Outbox, Record,
+    RequestId, Scheduler, TaskEnd, Timestamp,
 };
 
 pub(crate) const KEY: LeaseKey = LeaseKey::from_bytes([5; 32]);
@@ -47,7 +48,43 @@ pub(crate) fn spec(owner: &str) -> JobSpec {
         attempts_max: 5,
         is_deterministic: true,
         verify_percent: 0,
+        is_cached: false,
         body: Digest::of(b"body"),
+    }
+}
+
+/// A task whose outcome is known, and whether another worker had confirmed it.
+pub(crate) fn found(task: u64, is_confirmed: bool) -> Found {
+    let confirmed = Verification {
+        verdict: Verdict::Confirmed,
+        testimonies: List::default(),
+    };
+    let digest = Digest::from_bytes([4; 32]);
+    let origin = Origin {
+        key: digest,
+        function: function(),
+        call: digest,
+        guest: digest,
+        result: digest,
+        job: job(99),
+        number: 1,
+        task: TaskId(task),
+        attempt: Attempt(1),
+        worker: worker("w0"),
+        target: Text::default(),
+        cpu_profile: Text::default(),
+        build: Text::default(),
+        recorded_ms: 1,
+        run_us: 1,
+        verification: is_confirmed.then_some(confirmed),
+    };
+    Found {
+        task,
+        outcome: match task % 5 {
+            4 => OutcomeKind::Raised,
+            _ => OutcomeKind::Succeeded,
+        },
+        origin: Box::new(origin),
     }
 }
 
@@ -59,6 +96,7 @@ pub(crate) fn hello(name: &str, slots: u32) -> Hello {
         credit: slots.saturating_add(64),
         label: "x86_64-linux".into(),
         target: "".into(),
+        takes_streams: true,
         is_draining: false,
         held: Vec::new(),
         images: vec![function()],
@@ -125,6 +163,17 @@ impl Stage {
     }
 
     pub(crate) fn submit_spec(&mut self, job: JobId, spec: JobSpec, tasks: u64) -> Outbox {
+        self.submit_known(job, spec, tasks, Vec::new())
+    }
+
+    /// The same, with tasks whose outcome is known.
+    pub(crate) fn submit_known(
+        &mut self,
+        job: JobId,
+        spec: JobSpec,
+        tasks: u64,
+        found: Vec<Found>,
+    ) -> Outbox {
         let client = spec.owner.clone();
         let request = self.request();
         let spec = Box::new(spec);
@@ -139,6 +188,7 @@ impl Stage {
                 job,
                 first: 0,
                 count: tasks,
+                found,
             });
         }
         events.push(Event::JobClosed {

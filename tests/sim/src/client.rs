@@ -1,11 +1,13 @@
 //! A client with one job: asks until it is answered, and again when the answer says later.
 
 use ppwasm_proto::fabric::{ClientName, Priority};
-use ppwasm_proto::{Digest, JobId, Limits};
-use ppwasm_scheduler::{Accepted, Event, JobSpec, Refusal, RequestId};
+use ppwasm_proto::wire::{List, Origin, Text, Verdict, Verification};
+use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
+use ppwasm_scheduler::{Accepted, Event, Found, JobSpec, OutcomeKind, Refusal, RequestId};
 
 use crate::oracle::Promise;
 use crate::plan::JobPlan;
+use crate::rng::Rng;
 
 #[derive(Debug)]
 pub(crate) struct ClientJob {
@@ -16,6 +18,8 @@ pub(crate) struct ClientJob {
     pub accepted: u64,
     /// The request that is waited for.
     pub request: Option<RequestId>,
+    /// How often it has asked since something was accepted.
+    pub asked: u64,
     pub cancel_at: Option<u64>,
     pub retries_left: u32,
 }
@@ -41,6 +45,7 @@ impl ClientJob {
             stage: Stage::Submit,
             accepted: 0,
             request: None,
+            asked: 0,
             cancel_at: None,
         }
     }
@@ -74,6 +79,7 @@ impl ClientJob {
                     attempts_max: 5,
                     is_deterministic: true,
                     verify_percent: self.plan.verify_percent,
+                    is_cached: self.plan.known_percent.is_some(),
                     body: Digest::of(b"body"),
                 }),
             },
@@ -82,7 +88,10 @@ impl ClientJob {
                 client,
                 job,
                 first: self.accepted,
-                count: self.plan.batch.min(self.plan.tasks - self.accepted),
+                count: self.batch(),
+                found: (self.accepted..self.accepted + self.batch())
+                    .filter_map(|task| self.found(task))
+                    .collect(),
             },
             Stage::Close => Event::JobClosed {
                 request,
@@ -104,6 +113,58 @@ impl ClientJob {
         })
     }
 
+    fn batch(&self) -> u64 {
+        self.plan.batch.min(self.plan.tasks - self.accepted)
+    }
+
+    /// What the driver has found of a task: the same each time, or nothing at the first time, when another job ends
+    /// only then.
+    fn found(&self, task: u64) -> Option<Found> {
+        if self.plan.is_known_later && self.asked == 0 {
+            return None;
+        }
+        let mut dice = Rng::new(task ^ u64::from(self.id.as_bytes()[0]) << 32);
+        if !dice.percent(self.plan.known_percent?) {
+            return None;
+        }
+        let digest = Digest::of(b"known");
+        let confirmed = Verification {
+            verdict: Verdict::Confirmed,
+            testimonies: List::default(),
+        };
+        let worker = format!("w{}", dice.range(0, 4));
+        let origin = Origin {
+            key: digest,
+            function: digest,
+            call: digest,
+            guest: digest,
+            result: digest,
+            job: JobId::from_bytes([0xff; 16]),
+            number: 1,
+            task: TaskId(task),
+            attempt: Attempt(1),
+            worker: worker
+                .parse()
+                .unwrap_or_else(|_| unreachable!("it is a name")),
+            target: Text::default(),
+            cpu_profile: Text::default(),
+            build: Text::default(),
+            recorded_ms: 1,
+            run_us: 1,
+            verification: dice.one_in(2).then_some(confirmed),
+        };
+        Some(Found {
+            task,
+            outcome: match dice.range(0, 12) {
+                0 => OutcomeKind::Raised,
+                // Whoever offers that is not heard.
+                1 => OutcomeKind::LimitExceeded,
+                _ => OutcomeKind::Succeeded,
+            },
+            origin: Box::new(origin),
+        })
+    }
+
     /// What an acceptance promises.
     pub(crate) fn promise(&self, accepted: Accepted) -> Option<Promise> {
         match (self.stage, accepted) {
@@ -117,6 +178,7 @@ impl ClientJob {
 
     pub(crate) fn accepted(&mut self, now: u64, accepted: Accepted) {
         self.request = None;
+        self.asked = 0;
         match (self.stage, accepted) {
             (_, Accepted::Ended(_)) | (Stage::Cancel, _) => self.stage = Stage::Watch,
             (Stage::Submit | Stage::Append, Accepted::Job { tasks, .. }) => {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ppwasm_proto::fabric::{LeaseId, LeaseToken, WorkerId};
-use ppwasm_proto::wire::{Verdict, Verification};
+use ppwasm_proto::wire::{Origin, Verdict, Verification};
 use ppwasm_proto::{Attempt, JobId};
 use ppwasm_scheduler::{Command, DrainReason, JobEnd, OutcomeKind, Record, TaskEnd};
 
@@ -19,11 +19,15 @@ macro_rules! promise {
     };
 }
 
+// After the macro, which it uses.
+mod known;
+
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// Leases that went out: to whom and for what.
     pub grants: BTreeMap<LeaseId, Given>,
-    attempts: BTreeMap<(JobId, u64), Attempt>,
+    /// The last attempt of each task, and in which of the coordinator's lives it was.
+    attempts: BTreeMap<(JobId, u64), (Attempt, usize)>,
     jobs: BTreeMap<JobId, JobTruth>,
     /// Ends of steps whose commands went out: nothing may be granted after.
     decided: BTreeSet<JobId>,
@@ -34,6 +38,13 @@ pub(crate) struct Oracle {
     answered: BTreeMap<(JobId, u64, WorkerId), BTreeSet<LeaseId>>,
     /// Workers whose outcomes count no longer.
     disbelieved: BTreeSet<WorkerId>,
+    /// Those whose earlier outcomes do not count now.
+    distrusted: BTreeSet<WorkerId>,
+    /// Workers that cannot run tasks of jobs that are cached.
+    unsuited: BTreeSet<WorkerId>,
+    from_cache: u64,
+    /// Those of them that were begun before, early, and lost with the coordinator.
+    known_later: u64,
     confirmed: u64,
     caught: u64,
     /// Lives that the coordinator has had before this one.
@@ -59,6 +70,7 @@ struct JobTruth {
     is_closed: bool,
     attempts_max: usize,
     verify_percent: u8,
+    is_cached: bool,
     ended: BTreeMap<u64, TaskEnd>,
     failed: BTreeSet<u64>,
     losses: BTreeMap<u64, BTreeMap<Attempt, bool>>,
@@ -78,7 +90,24 @@ struct Promised {
     is_over: bool,
 }
 
+impl JobTruth {
+    /// Whether a task that was given out in a life of the coordinator was not durable when the next one began: what has
+    /// its number now is another one.
+    fn has_lost(&self, task: u64, life: usize, lives: usize) -> bool {
+        let durable = self.tasks_at.get(life + 1).copied().unwrap_or(0);
+        life < lives && task >= durable
+    }
+}
+
 impl Oracle {
+    /// Of a world in which these workers cannot run tasks of jobs that are cached.
+    pub(crate) fn new(unsuited: BTreeSet<WorkerId>) -> Self {
+        Self {
+            unsuited,
+            ..Self::default()
+        }
+    }
+
     /// A lease goes out.
     pub(crate) fn granted(&mut self, lease: LeaseId, given: Given) -> Result<(), Broken> {
         promise!(
@@ -86,9 +115,9 @@ impl Oracle {
             "lease {lease} for a job that has ended"
         );
         let task = (given.job, given.task);
-        let before = self.attempts.insert(task, given.attempt);
+        let before = self.attempts.insert(task, (given.attempt, given.life));
         promise!(
-            before.is_none_or(|before| before < given.attempt),
+            before.is_none_or(|(before, _)| before < given.attempt),
             "{lease}: attempt {} of task {} after {before:?}",
             given.attempt,
             given.task
@@ -101,6 +130,12 @@ impl Oracle {
             !self.decided_tasks.contains(&task),
             "lease {lease} for task {} that has ended",
             given.task
+        );
+        let is_cached = self.jobs.get(&given.job).is_some_and(|job| job.is_cached);
+        promise!(
+            !is_cached || !self.unsuited.contains(&given.worker),
+            "lease {lease} of a job that is cached for {}, which cannot run it",
+            given.worker
         );
         self.grants.insert(lease, given);
         Ok(())
@@ -162,6 +197,7 @@ impl Oracle {
                 let truth = JobTruth {
                     attempts_max: usize::try_from(spec.attempts_max).unwrap_or(0),
                     verify_percent: spec.verify_percent,
+                    is_cached: spec.is_cached,
                     ..JobTruth::default()
                 };
                 promise!(self.jobs.insert(*job, truth).is_none(), "job {job} twice");
@@ -234,14 +270,22 @@ impl Oracle {
                 why: DrainReason::GivesWrongResults,
             } => {
                 self.disbelieved.insert(worker.clone());
+                self.distrusted.insert(worker.clone());
                 self.caught += 1;
+            }
+            Record::WorkerDrained {
+                worker,
+                why: DrainReason::Revoked,
+            } => {
+                self.distrusted.insert(worker.clone());
+            }
+            Record::WorkerDrained { worker, .. } | Record::WorkerUndrained { worker } => {
+                self.distrusted.remove(worker);
             }
             Record::JobForgotten { .. }
             | Record::TasksReleased { .. }
             | Record::WorkerJoined { .. }
-            | Record::WorkerGone { .. }
-            | Record::WorkerDrained { .. }
-            | Record::WorkerUndrained { .. } => {}
+            | Record::WorkerGone { .. } => {}
         }
         Ok(())
     }
@@ -275,20 +319,22 @@ impl Oracle {
         if let Some(verification) = end.verification() {
             self.verified(task, end, verification)?;
         }
+        if let TaskEnd::Cached { outcome, origin } = end {
+            self.is_known(id, task, *outcome, origin)?;
+        }
         let life = match end {
             TaskEnd::Outcome { lease, .. } => self.grants.get(lease).map(|given| given.life),
             _ => None,
         };
         let lives = self.lives;
         let job = self.job(&id)?;
-        // A task that was not durable when its coordinator ended may be another one now.
-        let known = life.and_then(|life| job.tasks_at.get(life + 1)).copied();
         promise!(
-            life.is_none_or(|life| life == lives) || known.is_some_and(|known| task < known),
+            life.is_none_or(|life| !job.has_lost(task, life, lives)),
             "task {task} ends under a lease from before it was there"
         );
         promise!(
             job.verify_percent < 100
+                || end.origin().is_some_and(Origin::is_confirmed)
                 || end.verification().is_some()
                 || end.outcome() == OutcomeKind::Abandoned,
             "task {task} is recorded without having been verified"
@@ -313,7 +359,7 @@ impl Oracle {
                 suspect >= 3,
                 "task {task} quarantined after {suspect} suspicions"
             ),
-            TaskEnd::Outcome { .. } | TaskEnd::Disputed { .. } => {}
+            TaskEnd::Outcome { .. } | TaskEnd::Cached { .. } | TaskEnd::Disputed { .. } => {}
         }
         if end.outcome() != OutcomeKind::Succeeded {
             job.failed.insert(task);
@@ -504,13 +550,18 @@ impl Oracle {
 
     pub(crate) fn given_up(&self) -> u64 {
         let ends = self.jobs.values().flat_map(|job| job.ended.values());
-        ends.filter(|end| !matches!(end, TaskEnd::Outcome { .. }))
+        ends.filter(|end| !matches!(end, TaskEnd::Outcome { .. } | TaskEnd::Cached { .. }))
             .count() as u64
     }
 
     /// Tasks that were confirmed, and workers that were found out.
     pub(crate) const fn verdicts(&self) -> (u64, u64) {
         (self.confirmed, self.caught)
+    }
+
+    /// Tasks that ended with what was known; those of them that a coordinator before had begun and lost.
+    pub(crate) const fn known(&self) -> (u64, u64) {
+        (self.from_cache, self.known_later)
     }
 
     pub(crate) fn is_over(&self, job: JobId) -> bool {

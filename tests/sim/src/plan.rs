@@ -39,6 +39,8 @@ pub(crate) struct WorkerPlan {
     pub target: &'static str,
     /// Percent of its outcomes that are made up.
     pub wrong_percent: u64,
+    /// It can run tasks of jobs that are cached.
+    pub takes_streams: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +61,10 @@ pub(crate) struct JobPlan {
     pub image_fails: bool,
     /// Percent of its tasks that are verified.
     pub verify_percent: u8,
+    /// It is cached, and this percentage of its tasks is known.
+    pub known_percent: Option<u64>,
+    /// They are known only to those who ask a second time.
+    pub is_known_later: bool,
 }
 
 /// Mean times between faults, 0 for never; and chances.
@@ -105,6 +111,7 @@ impl Plan {
             add_fault(rng, &mut faults);
         }
         add_verification(seed, &mut workers, &mut jobs);
+        add_cache(seed, &mut workers, &mut jobs);
         Self {
             workers,
             jobs,
@@ -137,6 +144,7 @@ fn worker(rng: &mut Rng, chaos: u64) -> WorkerPlan {
         lies: rng.one_in(10),
         target: "x",
         wrong_percent: 0,
+        takes_streams: true,
     }
 }
 
@@ -164,6 +172,8 @@ fn job(rng: &mut Rng, clients: u64, chaos: u64) -> JobPlan {
         raises_one_in: if rng.one_in(3) { rng.range(3, 30) } else { 0 },
         image_fails: rng.one_in(30),
         verify_percent: 0,
+        known_percent: None,
+        is_known_later: false,
     }
 }
 
@@ -191,6 +201,23 @@ fn add_verification(seed: u64, workers: &mut [WorkerPlan], jobs: &mut [JobPlan])
     for job in jobs {
         if !rng.one_in(4) {
             job.verify_percent = if rng.one_in(3) { 30 } else { 100 };
+        }
+    }
+}
+
+/// In every third seed some jobs are cached, and some workers, not the first, cannot run those. Drawn apart as well.
+fn add_cache(seed: u64, workers: &mut [WorkerPlan], jobs: &mut [JobPlan]) {
+    let rng = &mut Rng::new(seed ^ 0x0063_6163_6865);
+    if !rng.one_in(3) {
+        return;
+    }
+    for worker in workers.iter_mut().skip(1) {
+        worker.takes_streams = !rng.one_in(5);
+    }
+    for job in jobs {
+        if !rng.one_in(3) {
+            job.known_percent = Some(rng.pick(&[0, 10, 50, 90, 100]).copied().unwrap_or(50));
+            job.is_known_later = rng.one_in(3);
         }
     }
 }

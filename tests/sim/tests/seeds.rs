@@ -40,6 +40,7 @@ fn promises_hold_in_chaos_and_everything_ends_after_it() {
         all.confirmed += report.confirmed;
         all.caught += report.caught;
         all.early += report.early;
+        all.from_cache += report.from_cache;
     }
     // The seeds have to be worth something: work, restarts, and tasks that had to be given up.
     assert!(all.ended > seeds() * 30, "{all:?}");
@@ -48,6 +49,7 @@ fn promises_hold_in_chaos_and_everything_ends_after_it() {
     assert!(all.confirmed > seeds() * 5, "{all:?}");
     assert!(all.caught > seeds() / 50, "{all:?}");
     assert!(all.early > seeds(), "{all:?}");
+    assert!(all.from_cache > seeds(), "{all:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ppwasm_host::{CancelToken, Function, Task};
 use ppwasm_link::{BlobFailure, Dialer};
 use ppwasm_proto::fabric::{GiveBackReason, LeaseId};
 use ppwasm_proto::wire::{BlobRef, GrantGroup, ImageWanted, Payload};
+use ppwasm_proto::{JobId, TaskId, TaskIdentity};
 
 use crate::agent::{self, Command, Event, Granted};
 use crate::messages;
@@ -24,6 +25,8 @@ pub(super) struct Lease {
     pub(super) granted: Option<Granted>,
     pub(super) group: Arc<GrantGroup>,
     pub(super) call: Payload,
+    /// What its random bytes follow from, when that is not its own identity.
+    pub(super) stream: Option<JobId>,
     pub(super) state: LeaseState,
 }
 
@@ -109,6 +112,7 @@ impl<D: Dialer> Worker<D> {
                 granted: None,
                 group: Arc::clone(&group),
                 call: task.call,
+                stream: task.stream,
                 state: LeaseState::Waiting,
             });
         }
@@ -181,6 +185,9 @@ impl<D: Dialer> Worker<D> {
         let cancel = CancelToken::new();
         let mut stream = granted.claim.identity;
         stream.job = group.stream.unwrap_or(stream.job);
+        if let Some(own) = lease.stream {
+            stream = TaskIdentity::new(own, TaskId(0));
+        }
         let mut task = Task::new(call)
             .limits(group.limits)
             .identity(stream)

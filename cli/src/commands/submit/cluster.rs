@@ -3,7 +3,7 @@
 use ppwasm_client::{ClientError, JobRequest, Order};
 use ppwasm_proto::JobId;
 use ppwasm_proto::fabric::Priority;
-use ppwasm_proto::wire::{ErrorCode, MINOR_WITH_VERIFICATION};
+use ppwasm_proto::wire::{ErrorCode, MINOR_WITH_CACHE, MINOR_WITH_VERIFICATION};
 
 use super::{Plan, ended, not_loaded};
 use crate::address::Address;
@@ -31,10 +31,18 @@ pub(super) fn submit(plan: Plan<'_>, address: Address) -> Result<ExitCode> {
             "--verify: the coordinator is of a version that cannot do this; leave it out, or update the coordinator",
         ));
     }
+    if args.cache && cluster.welcome.minor < MINOR_WITH_CACHE {
+        return Err(Failure::usage(
+            "--cache: the coordinator is of a version that cannot do this; leave it out, or update the coordinator",
+        ));
+    }
     if args.detach {
         return detach(plan, id, request, &cluster);
     }
     let mut header = plan.header();
+    if args.cache {
+        header.id = id;
+    }
     header.cluster_id = Some(id);
     header.guest = cluster.welcome.guest;
     let progress = plan.progress();
@@ -87,7 +95,14 @@ fn request(plan: &Plan<'_>, id: JobId) -> JobRequest {
         Some(name) => name.clone(),
         None => args.target.display().to_string(),
     };
-    let mut request = plan.request(id).name(&name).stream(plan.stream);
+    let mut request = plan.request(id).name(&name);
+    if args.cache {
+        request = request.cache(true);
+    }
+    // Random streams of tasks that are to be found again follow from each call, and from an identity that was chosen.
+    if !args.cache || args.job_id.is_some() {
+        request = request.stream(plan.stream);
+    }
     if !plan.stdin.is_empty() {
         request = request.stdin(plan.stdin.as_slice());
     }

@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use ppwasm_proto::fabric::{ClientName, OutcomeKind, WorkerId};
+use ppwasm_proto::fabric::{ClientName, Epoch, OutcomeKind, WorkerId};
 use ppwasm_proto::wire::{BlobRef, LABEL_BYTES_MAX, NAME_BYTES_MAX, Text};
 use ppwasm_proto::{Digest, JobId};
-use ppwasm_scheduler::{JobEnd, Timestamp};
+use ppwasm_scheduler::{JobEnd, TaskEnd, Timestamp};
 
 use super::verified::Verified;
+use crate::cache::{PROGRAM, Recipe};
 use crate::server::KEEP_FOR_MAX;
 use crate::server::terms::JobTerms;
-use crate::store::JobEntry;
+use crate::store::{CacheNote, JobEntry};
 
 const KEEP_FOR_MAX_MS: u64 = KEEP_FOR_MAX.as_secs() * 1000;
 
@@ -60,14 +61,33 @@ pub(super) struct Listed {
     pub kinds: Kinds,
     pub lost_attempts: u64,
     pub verified: Verified,
+    /// What the outcomes of its tasks follow from besides the call, when it is cached.
+    pub setting: Option<Digest>,
+    /// Tasks whose outcome came from the cache: those that succeeded, and the others, which a retry forgets.
+    cached: [u64; 2],
 }
 
 impl Listed {
     /// What failed will run again.
     pub(super) fn forget_failures(&mut self) {
         self.verified.forget_failures();
+        self.cached[1] = 0;
         let succeeded = self.kinds[0];
         self.kinds = [succeeded, 0, 0, 0, 0, 0];
+    }
+
+    /// A task has ended with an outcome that was known.
+    pub(super) fn count_cached(&mut self, kind: OutcomeKind) {
+        let [succeeded, failed] = &mut self.cached;
+        match kind {
+            OutcomeKind::Succeeded => *succeeded += 1,
+            _ => *failed += 1,
+        }
+    }
+
+    /// How many of its tasks have; `None` when it is not cached.
+    pub(super) fn cached(&self) -> Option<u64> {
+        self.setting.map(|_| self.cached.iter().sum())
     }
 
     pub(super) const fn failures(&self) -> u64 {
@@ -97,6 +117,8 @@ pub(super) struct Directory {
     /// Jobs that ended: finished, cancelled, without an image.
     ends: [u64; 3],
     keep_for_ms: u64,
+    /// The guest that tasks run on.
+    guest: Option<Digest>,
     workers: HashMap<WorkerId, Seen>,
 }
 
@@ -113,10 +135,11 @@ pub(super) struct Seen {
 
 impl Directory {
     /// Nothing; jobs that do not say otherwise are kept for so long after their end.
-    pub(super) fn new(keep_for: Duration) -> Self {
+    pub(super) fn new(keep_for: Duration, guest: Digest) -> Self {
         let keep_for_ms = u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX);
         Self {
             keep_for_ms: keep_for_ms.min(KEEP_FOR_MAX_MS),
+            guest: Some(guest),
             ..Self::default()
         }
     }
@@ -144,6 +167,11 @@ impl Directory {
             kinds: Kinds::default(),
             lost_attempts: 0,
             verified: Verified::default(),
+            setting: self.guest.and_then(|guest| {
+                let recipe = Recipe::of(open, &entry.spec.owner)?;
+                Some(recipe.setting(&guest, PROGRAM))
+            }),
+            cached: [0; 2],
         };
         if self.jobs.contains_key(&entry.job) {
             return;
@@ -209,6 +237,38 @@ impl Directory {
 
     pub(super) fn job(&self, job: JobId) -> Option<&Listed> {
         self.jobs.get(&job)
+    }
+
+    /// What is kept with an outcome, so that later tasks may end with it; `None` when they may not.
+    pub(super) fn cache_note(
+        &self,
+        job: JobId,
+        end: &TaskEnd,
+        epoch: Epoch,
+    ) -> Option<Box<CacheNote>> {
+        let TaskEnd::Outcome {
+            outcome: OutcomeKind::Succeeded | OutcomeKind::Raised,
+            lease,
+            worker,
+            ..
+        } = end
+        else {
+            return None;
+        };
+        let setting = self.jobs.get(&job)?.setting?;
+        if lease.epoch_number() != u64::from(epoch.number()) {
+            // Another life of the coordinator gave it, perhaps with another guest.
+            return None;
+        }
+        let seen = self.workers.get(worker);
+        let machine = seen.map(|seen| [&seen.target, &seen.cpu_profile, &seen.build]);
+        Some(Box::new(CacheNote {
+            setting,
+            guest: self.guest?,
+            machine: machine.map_or_else(Default::default, |machine| {
+                machine.map(|text| text.as_str().into())
+            }),
+        }))
     }
 
     pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Listed> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ppwasm_proto::fabric::{OutcomeKind, SessionId, WorkerId};
 use ppwasm_proto::wire::{
     Acknowledge, Cancel, CloseCode, Done, ErrorCode, INLINE_BYTES_MAX, JobOpened, List, MINOR,
-    Message, Payload, Ranged, RecordedResult, Renewed, SetWorkerSlots, TakeBack, TasksAppended,
-    Text, Verification, Welcome, encode_outcome,
+    Message, Payload, Ranged, RecordedResult, Renewed, SetWorkerSlots, TakeBack, TaskCounts,
+    TasksAppended, Text, Verification, Welcome, encode_outcome,
 };
 use ppwasm_proto::{Digest, JobId, TaskId};
 use ppwasm_scheduler::{
@@ -20,8 +20,8 @@ use super::directory::{Listed, place};
 use super::input::failed;
 use super::queries::{counts_of, state_of};
 use super::{
-    APPEND_CREDIT, AskKind, BUILD_PAUSE, BUILD_TRIES, Bodies, Core, Input, JOB_WATCHES_MAX, chain,
-    list, wall_ms,
+    APPEND_CREDIT, AskKind, Asker, BUILD_PAUSE, BUILD_TRIES, Bodies, Core, Input, JOB_WATCHES_MAX,
+    chain, list, wall_ms,
 };
 use crate::server::Shared;
 use crate::server::images::{LoadOutput, not_loaded};
@@ -40,6 +40,8 @@ pub(super) enum Effect {
         /// For those who watch, when it is small.
         told: Option<Arc<RecordedResult>>,
         verification: Option<Box<Verification>>,
+        /// It did not run: its outcome was known.
+        is_cached: bool,
     },
     /// So many more, or fewer.
     AttemptsLost(JobId, i64),
@@ -77,6 +79,7 @@ impl Core {
                 worker,
                 told,
                 verification,
+                is_cached,
             } => {
                 if let Some(worker) = worker.and_then(|name| self.directory.worker_mut(&name)) {
                     worker.tasks_ended += 1;
@@ -87,6 +90,9 @@ impl Core {
                     listed.kinds[place(kind)] += 1;
                     if let Some(verification) = &verification {
                         listed.verified.add(kind, verification);
+                    }
+                    if is_cached {
+                        listed.count_cached(kind);
                     }
                     fails = kind != OutcomeKind::Succeeded && listed.stops_at_failure;
                 }
@@ -215,8 +221,8 @@ impl Core {
     }
 
     fn end_of(&self, job: JobId, how: JobEnd) -> WatchEnd {
-        let kinds = self.directory.job(job).map(|listed| listed.kinds);
-        let kinds = kinds.unwrap_or_default();
+        let listed = self.directory.job(job);
+        let kinds = listed.map(|listed| listed.kinds).unwrap_or_default();
         let ended = kinds.iter().sum::<u64>();
         let tasks = self.scheduler.job(job).map_or(ended, |view| view.tasks);
         let function = self.scheduler.job_spec(job).map(|spec| spec.function);
@@ -232,7 +238,10 @@ impl Core {
             load_stdout: written(|output| &output.stdout),
             load_stderr: written(|output| &output.stderr),
             state: state_of(how),
-            counts: counts_of(&kinds, tasks, Some(how)),
+            counts: TaskCounts {
+                from_cache: listed.and_then(Listed::cached),
+                ..counts_of(&kinds, tasks, Some(how))
+            },
             load_failure: match how {
                 JobEnd::ImageFailed => function.and_then(|f| self.load_failure(&f)),
                 _ => None,
@@ -283,7 +292,12 @@ impl Core {
                 why,
                 retry_after,
             } => {
-                if let Some(asker) = self.askers.remove(&request) {
+                let asker = self.askers.remove(&request);
+                // Why its beginning was refused was told: this is missing for the same reason.
+                let is_told = |asker: &Asker| {
+                    asker.kind == AskKind::AppendRest && matches!(why, Refusal::TasksMissing { .. })
+                };
+                if let Some(asker) = asker.filter(|asker| !is_told(asker)) {
                     let (code, reason) = refusal(why);
                     let retry = retry_after.map(|after| after.0.div_ceil(1000));
                     self.send(asker.session, failed(asker.request, code, reason, retry));
@@ -298,13 +312,15 @@ impl Core {
                 pace,
                 refused,
             } => {
-                let worker = self.sessions.get(&session).and_then(|s| s.worker.as_ref());
+                let connected = self.sessions.get(&session);
+                let minor = connected.map_or(MINOR, |connected| connected.minor);
+                let worker = connected.and_then(|connected| connected.worker.as_ref());
                 let welcome = Welcome {
                     slots: worker.and_then(|worker| self.slots.get(worker).copied()),
                     lease_ms: pace.lease.0 / 1000,
                     report_every_ms: pace.report_every.0 / 1000,
                     refused: list(refused),
-                    ..self.shared.welcome(session)
+                    ..self.shared.welcome(session, minor)
                 };
                 self.send(session, welcome.into());
             }
@@ -375,13 +391,13 @@ impl Core {
                 }
                 .into()
             }
-            (AskKind::Append, Accepted::Job { tasks, .. }) => TasksAppended {
+            (AskKind::Append | AskKind::AppendRest, Accepted::Job { tasks, .. }) => TasksAppended {
                 request,
                 next: TaskId(tasks),
                 credit: Ranged::clamped(APPEND_CREDIT),
             }
             .into(),
-            (AskKind::Append, _) => {
+            (AskKind::Append | AskKind::AppendRest, _) => {
                 failed(request, ErrorCode::JobClosed, "the job has ended", None)
             }
             _ => Done { request }.into(),
@@ -466,9 +482,9 @@ const fn refusal(why: Refusal) -> (ErrorCode, &'static str) {
 
 impl Shared {
     /// What every welcome says.
-    pub(crate) fn welcome(&self, session: SessionId) -> Welcome {
+    pub(crate) fn welcome(&self, session: SessionId, minor: u64) -> Welcome {
         Welcome {
-            minor: MINOR,
+            minor,
             session: session.0,
             epoch: u64::from(self.store.epoch().number()),
             report_every_ms: self.config.scheduler.report_every.0 / 1000,

@@ -216,6 +216,9 @@ fn obstacle_text(obstacle: Obstacle, now: Timestamp) -> String {
         Obstacle::RunsAlone => "It runs one task alone, or is about to.".into(),
         Obstacle::Full => "It has as much as it takes.".into(),
         Obstacle::FailedIt => "It failed this task before, and there are others.".into(),
+        Obstacle::TooOld => {
+            "Its version of ppwasm cannot run tasks of a job that is cached.".into()
+        }
         Obstacle::TooSlow => "The others will be done with everything before it could be.".into(),
     }
 }

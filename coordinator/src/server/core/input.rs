@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ppwasm_proto::fabric::{ClientName, SessionId, WorkerId};
-use ppwasm_proto::wire::{ErrorCode, Failed, LABEL_BYTES_MAX, Message, Payload, Text};
-use ppwasm_proto::{Digest, JobId};
-use ppwasm_scheduler::{Ended, Event, Hello, Leaving, Micros, RequestId};
+use ppwasm_proto::wire::{ErrorCode, Failed, LABEL_BYTES_MAX, MINOR, Message, Payload, Text};
+use ppwasm_proto::{Digest, JobId, TaskId};
+use ppwasm_scheduler::{Ended, Event, Found, Hello, Leaving, Micros, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -89,6 +89,17 @@ pub(crate) struct Offer {
     pub cpu_profile: Text<LABEL_BYTES_MAX>,
     pub label: Option<Text<LABEL_BYTES_MAX>>,
     pub build: Text<LABEL_BYTES_MAX>,
+    /// The minor version that both speak.
+    pub minor: u64,
+}
+
+/// What was found of the tasks that a client appends, by the terms under which it was looked for.
+#[derive(Debug)]
+pub(crate) struct LookedUp {
+    /// The digest of those terms.
+    pub body: Digest,
+    /// Tasks with what they end with.
+    pub found: Vec<(Found, TaskResult)>,
 }
 
 /// What a client asks for.
@@ -106,6 +117,10 @@ pub(crate) enum Ask {
         job: JobId,
         first: u64,
         calls: Vec<Body>,
+        /// For a job that is cached.
+        looked_up: Option<LookedUp>,
+        /// It follows what the same message appended.
+        is_rest: bool,
     },
     Close {
         job: JobId,
@@ -129,9 +144,13 @@ impl Core {
     pub(super) fn take(&mut self, input: Input) {
         match input {
             Input::Opened { session, outgoing } => {
-                let worker = None;
-                self.sessions
-                    .insert(session, Connected { outgoing, worker });
+                let (worker, minor) = (None, MINOR);
+                let connected = Connected {
+                    outgoing,
+                    worker,
+                    minor,
+                };
+                self.sessions.insert(session, connected);
             }
             Input::Joined {
                 session,
@@ -247,6 +266,7 @@ impl Core {
         let worker = hello.worker.clone();
         if let Some(connected) = self.sessions.get_mut(&session) {
             connected.worker = Some(worker.clone());
+            connected.minor = offer.minor;
         }
         self.handle(
             Event::WorkerJoined { session, hello },
@@ -387,18 +407,38 @@ impl Core {
                     Event::JobSubmitted { request, job, spec },
                 )
             }
-            Ask::Append { job, first, calls } => {
+            Ask::Append {
+                job,
+                first,
+                calls,
+                looked_up,
+                is_rest,
+            } => {
                 let count = calls.len() as u64;
                 bodies.first = first;
                 bodies.calls = calls;
+                // What another job was opened with under this id, and refused, finds nothing for this one.
+                let spec = self.scheduler.job_spec(job);
+                let looked_up =
+                    looked_up.filter(|looked| spec.is_some_and(|spec| spec.body == looked.body));
+                let mut found = Vec::new();
+                for (one, result) in looked_up.into_iter().flat_map(|looked| looked.found) {
+                    bodies.found.insert(TaskId(one.task), result);
+                    found.push(one);
+                }
                 let event = Event::TasksAppended {
                     request,
                     client,
                     job,
                     first,
                     count,
+                    found,
                 };
-                (job, AskKind::Append, event)
+                let kind = match is_rest {
+                    true => AskKind::AppendRest,
+                    false => AskKind::Append,
+                };
+                (job, kind, event)
             }
             Ask::Close { job, tasks } => {
                 let event = Event::JobClosed {

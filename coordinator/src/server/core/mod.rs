@@ -13,13 +13,13 @@ mod queries;
 mod verified;
 mod withheld;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ppwasm_proto::JobId;
 use ppwasm_proto::fabric::{SessionId, WorkerId};
 use ppwasm_proto::wire::{BlobRef, CREDIT_MAX, List};
+use ppwasm_proto::{JobId, TaskId};
 use ppwasm_scheduler::{
     Command, Event, Micros, Outbox, Record, RequestId, Scheduler, TaskEnd, Timestamp,
 };
@@ -30,8 +30,9 @@ use tracing::{error, info};
 use self::directory::{Directory, place};
 use self::effects::Effect;
 pub(crate) use self::explain::time;
-pub(crate) use self::input::{Ask, Input, Offer, failed};
+pub(crate) use self::input::{Ask, Input, LookedUp, Offer, failed};
 use self::withheld::Withheld;
+pub(crate) use self::withheld::digest as result_digest;
 use super::session::Outgoing;
 use super::terms::JobTerms;
 use super::watch::{self, Watch};
@@ -106,6 +107,8 @@ struct Asker {
 enum AskKind {
     Open,
     Append,
+    /// More of a message whose beginning was appended by itself.
+    AppendRest,
     Other,
 }
 
@@ -117,6 +120,8 @@ struct Bodies {
     blobs: Vec<BlobRef>,
     first: u64,
     calls: Vec<Body>,
+    /// Of tasks whose outcome is known as they are added.
+    found: BTreeMap<TaskId, TaskResult>,
     results: Vec<(ppwasm_proto::fabric::LeaseId, TaskResult)>,
     next_result: usize,
 }
@@ -126,6 +131,8 @@ struct Connected {
     outgoing: mpsc::Sender<Outgoing>,
     /// Whose it is, once it has said hello.
     worker: Option<WorkerId>,
+    /// The minor version that both speak.
+    minor: u64,
 }
 
 pub(crate) struct Core {
@@ -350,16 +357,20 @@ impl Core {
             Record::TaskEnded { job, task, end } => {
                 let worker = match &end {
                     TaskEnd::Outcome { worker, .. } => Some(worker.clone()),
-                    TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => None,
+                    _ => None,
                 };
                 let verification = end.verification().cloned().map(Box::new);
                 let kind = end.outcome();
+                let is_cached = end.origin().is_some();
                 let mut told = None;
                 let write = match &end {
-                    TaskEnd::Outcome { lease, .. } => {
-                        let result = match self.withheld.take(job, task, *lease) {
-                            Some(result) => result,
-                            None => bodies.result(*lease),
+                    TaskEnd::Outcome { .. } | TaskEnd::Cached { .. } => {
+                        let result = match &end {
+                            TaskEnd::Outcome { lease, .. } => {
+                                let withheld = self.withheld.take(job, task, *lease);
+                                withheld.unwrap_or_else(|| bodies.result(*lease))
+                            }
+                            _ => bodies.found.remove(&task).unwrap_or_default(),
                         };
                         if self.watches.contains_key(&job) {
                             told = watch::told(task, &end, &result);
@@ -367,9 +378,11 @@ impl Core {
                         group.bytes += row_bytes(&result.outcome)
                             + row_bytes(&result.stdout)
                             + row_bytes(&result.stderr);
+                        let epoch = self.shared.store.epoch();
                         Write::TaskEnded {
                             job,
                             task,
+                            cache: self.directory.cache_note(job, &end, epoch),
                             end,
                             result: Box::new(result),
                         }
@@ -386,6 +399,7 @@ impl Core {
                     worker,
                     told,
                     verification,
+                    is_cached,
                 };
                 group.push_effect(effect);
                 write
@@ -492,7 +506,7 @@ async fn until(deadline: Option<Instant>) {
 
 /// Everything that is listed, as the store and its records have it.
 fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, ServerError> {
-    let mut directory = Directory::new(shared.config.keep_for);
+    let mut directory = Directory::new(shared.config.keep_for, shared.shelf.guest());
     let mut released = HashSet::new();
     for record in records {
         if let Record::TasksReleased { job, .. } = record {
@@ -517,6 +531,9 @@ fn read_directory(shared: &Shared, records: &[Record]) -> Result<Directory, Serv
                     listed.kinds[place(end.outcome())] += 1;
                     if let Some(verification) = end.verification() {
                         listed.verified.add(end.outcome(), verification);
+                    }
+                    if end.origin().is_some() {
+                        listed.count_cached(end.outcome());
                     }
                 }
             }

@@ -138,6 +138,7 @@ impl Core {
         let tasks = view.map_or(0, |view| view.tasks);
         let mut counts = counts_of(&listed.kinds, tasks, listed.end.map(|(end, _)| end));
         counts.lost_attempts = listed.lost_attempts;
+        counts.from_cache = listed.cached();
         if let (None, Some(view)) = (listed.end, view) {
             counts.leased = view.leased;
             counts.queued = tasks.saturating_sub(view.ended + view.leased);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ppwasm_proto::fabric::LeaseId;
 use ppwasm_proto::{Digest, JobId, TaskId};
 
-use crate::store::{Body, TaskResult};
+use crate::store::TaskResult;
 
 /// Bodies by task and lease.
 #[derive(Debug, Default)]
@@ -50,14 +50,10 @@ impl Withheld {
 }
 
 /// A digest of all that a worker brought for a task: equal ones stand for equal bytes, wherever those are.
-pub(super) fn digest(result: &TaskResult) -> Digest {
+pub(crate) fn digest(result: &TaskResult) -> Digest {
     let mut digests = Vec::with_capacity(3 * 32);
     for body in [&result.outcome, &result.stdout, &result.stderr] {
-        let digest = match body {
-            Body::Inline(bytes) => Digest::of(bytes),
-            Body::Blob { digest, .. } => *digest,
-        };
-        digests.extend_from_slice(digest.as_bytes());
+        digests.extend_from_slice(body.digest().as_bytes());
     }
     Digest::of(&digests)
 }
@@ -65,6 +61,7 @@ pub(super) fn digest(result: &TaskResult) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Body;
 
     fn result(outcome: &[u8], stdout: &[u8]) -> TaskResult {
         TaskResult {

@@ -7,7 +7,8 @@ use ppwasm_proto::fabric::ClientName;
 use ppwasm_proto::wire::{BlobRef, Done, ErrorCode, Message, TimeSource};
 
 use super::blobs::blob_of;
-use super::{CONVERSATIONS_MAX, End, Reader};
+use super::{CONVERSATIONS_MAX, End, OpenedJob, Reader};
+use crate::cache;
 use crate::server::core::{Ask, Input, failed};
 use crate::server::terms::JobTerms;
 use crate::server::watch::{Watch, WatchSender, body};
@@ -51,6 +52,13 @@ impl<R: LinkReceiver> Reader<'_, R> {
                         .say(failed(request, ErrorCode::InvalidValue, reason, None))
                         .await;
                 }
+                if open.cache == Some(true)
+                    && let Some(reason) = cache::refusal(&open)
+                {
+                    return self
+                        .say(failed(request, ErrorCode::InvalidValue, reason, None))
+                        .await;
+                }
                 let named = [Some(open.function), open.stdin, open.inputs];
                 let named = named.into_iter().flatten().collect();
                 if let Err(failed) = self.look_for(request, named).await {
@@ -62,26 +70,39 @@ impl<R: LinkReceiver> Reader<'_, R> {
                         .say(failed(request, ErrorCode::Busy, reason, Some(1000)))
                         .await;
                 }
-                self.open_jobs.insert(request, job);
                 let terms = Box::new(JobTerms::new(open));
+                let lookup = self.shared.lookup(&terms, &client);
+                self.open_jobs.insert(request, OpenedJob { job, lookup });
                 (request, Ask::Open { job, terms })
             }
             Message::AppendTasks(append) => {
-                let Some(job) = self.open_jobs.get(&append.request).copied() else {
+                let Some(opened) = self.open_jobs.get(&append.request) else {
                     let reason = "no job was opened under this request";
                     let message = failed(append.request, ErrorCode::WrongOrder, reason, None);
                     return self.say(message).await;
                 };
+                let (job, lookup) = (opened.job, opened.lookup.clone());
                 let named = append.calls.iter().filter_map(blob_of).collect();
                 if let Err(failed) = self.look_for(append.request, named).await {
                     return self.say(failed).await;
                 }
                 let first = append.first.0;
-                let calls = append.calls.into_iter().map(body).collect();
-                (append.request, Ask::Append { job, first, calls })
+                let calls: Vec<_> = append.calls.into_iter().map(body).collect();
+                if let Some(lookup) = lookup {
+                    let to = (append.request, job, first);
+                    return self.append_cached(client, to, calls, lookup).await;
+                }
+                let append_all = Ask::Append {
+                    job,
+                    first,
+                    calls,
+                    looked_up: None,
+                    is_rest: false,
+                };
+                (append.request, append_all)
             }
             Message::CloseJob(close) => {
-                let Some(job) = self.open_jobs.remove(&close.request) else {
+                let Some(OpenedJob { job, .. }) = self.open_jobs.remove(&close.request) else {
                     let reason = "no job was opened under this request";
                     let message = failed(close.request, ErrorCode::WrongOrder, reason, None);
                     return self.say(message).await;

@@ -14,7 +14,7 @@ const RETRY_AFTER_MS: u64 = 30_000;
 
 impl<R: LinkReceiver> Reader<'_, R> {
     /// Serves a worker that has no guest: a welcome, and the artifact as soon as there is one.
-    pub(super) async fn provide(&mut self, offer: &WorkerOffer) -> Result<(), End> {
+    pub(super) async fn provide(&mut self, offer: &WorkerOffer, minor: u64) -> Result<(), End> {
         let Some(artifacts) = self.shared.artifacts.clone() else {
             let reason =
                 "this coordinator provides no guest: start the worker with --compile=local";
@@ -26,7 +26,8 @@ impl<R: LinkReceiver> Reader<'_, R> {
             return Err(self.refuse(unsupported(&error.to_string())).await);
         }
         self.is_provided = true;
-        self.say(self.shared.welcome(self.session).into()).await?;
+        let welcome = self.shared.welcome(self.session, minor);
+        self.say(welcome.into()).await?;
         let (triple, profile) = (offer.target.clone(), offer.cpu_profile.clone());
         let results = self.results.clone();
         self.tasks.spawn(async move {

@@ -1,6 +1,7 @@
 //! One connected peer: reads what it says, writes what it is told, and ends without disturbing others.
 
 mod blobs;
+mod cached;
 mod client;
 mod guest;
 mod identity;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info};
 
+use self::cached::Lookup;
 use self::write::write;
 use super::Shared;
 use super::core::Input;
@@ -151,6 +153,13 @@ impl std::fmt::Debug for End {
     }
 }
 
+/// A job that takes tasks in this session.
+struct OpenedJob {
+    job: JobId,
+    /// How outcomes of its tasks are looked up, when it is cached.
+    lookup: Option<Arc<Lookup>>,
+}
+
 /// What a session that reads knows.
 struct Reader<'a, R> {
     shared: &'a Arc<Shared>,
@@ -159,7 +168,7 @@ struct Reader<'a, R> {
     party: Party,
     receiver: R,
     results: mpsc::Sender<Message>,
-    open_jobs: HashMap<u32, JobId>,
+    open_jobs: HashMap<u32, OpenedJob>,
     watches: HashMap<u32, (Arc<Watch>, AbortHandle)>,
     /// Watches, and blobs on their way.
     tasks: JoinSet<()>,

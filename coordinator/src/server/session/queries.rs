@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ppwasm_link::LinkReceiver;
 use ppwasm_proto::fabric::ClientName;
 use ppwasm_proto::wire::{
-    ErrorCode, List, Message, NAME_BYTES_MAX, REASONS_MAX, Reason, TaskExplained, Text, Verdict,
-    Verification,
+    ErrorCode, List, Message, NAME_BYTES_MAX, Origin, REASONS_MAX, Reason, TaskExplained, Text,
+    Verdict, Verification,
 };
 use ppwasm_proto::{Digest, FunctionBundle};
 use ppwasm_scheduler::{Micros, TaskEnd};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{End, Reader};
 use crate::server::Shared;
-use crate::server::core::{Input, failed, time};
+use crate::server::core::{Input, failed, time, wall_ms};
 use crate::server::watch::recorded;
 use crate::store::{Body, EndedTask, ReadError};
 
@@ -98,6 +98,9 @@ fn tell_end(told: &mut TaskExplained, ended: EndedTask) {
     if let Some(verification) = ended.end.verification() {
         reasons.extend(verified(verification));
     }
+    if let Some(origin) = ended.end.origin() {
+        reasons.extend(from_cache(origin, wall_ms()));
+    }
     if let TaskEnd::Outcome {
         attempt, worker, ..
     } = ended.end
@@ -117,6 +120,49 @@ fn tell_end(told: &mut TaskExplained, ended: EndedTask) {
     }
     reasons.truncate(REASONS_MAX);
     told.reasons = List::try_from(reasons).unwrap_or_default();
+}
+
+/// Where the outcome of a task comes from that did not run, and what shows that it is the same call.
+fn from_cache(origin: &Origin, now_ms: u64) -> Vec<Reason> {
+    let plain = |text: &str| Reason {
+        worker: None,
+        text: Text::truncated(text),
+        score: None,
+    };
+    let age_us = now_ms
+        .saturating_sub(origin.recorded_ms)
+        .saturating_mul(1000);
+    let ran = format!(
+        "It ran there for {} as task {} of job {} ({}), in attempt {}, on {} {} with {}, and was recorded {} ago.",
+        time(Micros(origin.run_us)),
+        origin.task,
+        origin.number,
+        origin.job,
+        origin.attempt.number(),
+        origin.target.as_str(),
+        origin.cpu_profile.as_str(),
+        origin.build.as_str(),
+        time(Micros(age_us))
+    );
+    let key = format!(
+        "Its key is {}: of function {}, call {}, guest {}, and of owner, version, limits, inputs, clock and random stream.",
+        origin.key, origin.function, origin.call, origin.guest
+    );
+    let result = format!("The digest of result and output is {}.", origin.result);
+    let mut reasons = vec![
+        plain("It did not run: the same call was known from an earlier job."),
+        Reason {
+            worker: Some(origin.worker.clone()),
+            text: Text::truncated(&ran),
+            score: None,
+        },
+    ];
+    match &origin.verification {
+        Some(verification) => reasons.extend(verified(verification)),
+        None => reasons.push(plain("It was not verified.")),
+    }
+    reasons.extend([plain(&key), plain(&result)]);
+    reasons
 }
 
 /// What came of verifying a task that has ended.

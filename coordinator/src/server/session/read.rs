@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ppwasm_link::{Closed, Incoming, LinkReceiver, Peer};
-use ppwasm_proto::wire::{CloseCode, Introduction, Message, Pong, Refused};
+use ppwasm_proto::wire::{CloseCode, Introduction, MINOR_WITH_CACHE, Message, Pong, Refused};
 use ppwasm_scheduler::Hello;
 
 use super::blobs::blob_of;
@@ -71,17 +71,17 @@ impl<R: LinkReceiver> Reader<'_, R> {
         };
         match self.peer.clone() {
             Peer::Worker(worker) => {
-                let (offer, build) = match Introduction::of_worker(hello) {
+                let (offer, build, minor) = match Introduction::of_worker(hello) {
                     Ok(Introduction {
                         worker: Some(offer),
                         build,
-                        ..
-                    }) => (offer, build),
+                        minor,
+                    }) => (offer, build, minor),
                     Ok(_) => return Err(End::Lost),
                     Err(error) => return Err(self.refuse(error.to_refused()).await),
                 };
                 if offer.wants_guest == Some(true) {
-                    return self.provide(&offer).await;
+                    return self.provide(&offer, minor).await;
                 }
                 if let Some(refused) = self.shared.mismatch(&offer) {
                     return Err(self.refuse(refused).await);
@@ -94,6 +94,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     credit: number(offer.credit),
                     label: format!("{} {}", offer.target, offer.cpu_profile).into(),
                     target: offer.target.as_str().into(),
+                    takes_streams: minor >= MINOR_WITH_CACHE,
                     is_draining: offer.is_draining == Some(true),
                     held: offer.held.into_vec(),
                     images: offer.functions.into_vec(),
@@ -103,6 +104,7 @@ impl<R: LinkReceiver> Reader<'_, R> {
                     cpu_profile: offer.cpu_profile,
                     label: offer.label,
                     build,
+                    minor,
                 });
                 let (session, hello) = (self.session, Box::new(hello));
                 let joined = Input::Joined {
@@ -113,8 +115,8 @@ impl<R: LinkReceiver> Reader<'_, R> {
                 self.tell(joined).await
             }
             _ => match Introduction::of_client(hello) {
-                Ok(_) => {
-                    let welcome = self.shared.welcome(self.session);
+                Ok(Introduction { minor, .. }) => {
+                    let welcome = self.shared.welcome(self.session, minor);
                     self.say(welcome.into()).await
                 }
                 Err(error) => Err(self.refuse(error.to_refused()).await),

@@ -11,6 +11,7 @@ use ppwasm_scheduler::{Lease, Micros};
 use tokio::sync::mpsc;
 
 use super::{End, Outgoing, SEND_TIME, identity};
+use crate::cache;
 use crate::server::Shared;
 use crate::server::terms::JobTerms;
 use crate::server::watch::payload;
@@ -101,6 +102,10 @@ impl Shared {
                     Body::Inline(bytes) => bytes.len(),
                     Body::Blob { .. } => 40,
                 };
+                let stream = match terms.open.cache {
+                    Some(true) => cache::stream(&terms.open, &call.digest()),
+                    _ => None,
+                };
                 tasks.push(GrantedTask {
                     lease: lease.claim.lease,
                     task: lease.claim.identity.task,
@@ -108,6 +113,7 @@ impl Shared {
                     token: lease.claim.token,
                     call: payload(call),
                     alone: lease.alone.then_some(true),
+                    stream,
                 });
                 if bytes >= BATCH_BYTES || tasks.len() >= ppwasm_proto::wire::BATCH_MAX {
                     messages.push(grant(job, &terms, std::mem::take(&mut tasks), lasts));

@@ -39,6 +39,7 @@ fn store_with(folder: &std::path::Path, tasks: u64) -> Arc<MemoryStore> {
         attempts_max: 5,
         is_deterministic: true,
         verify_percent: 0,
+        is_cached: false,
         body: Digest::of(b"terms"),
     };
     let body = Body::Inline(BUNDLE.to_vec());
@@ -94,6 +95,7 @@ fn ends(store: &MemoryStore, watch: &Watch, task: u64) {
             task: TaskId(task),
             end,
             result: Box::new(result),
+            cache: None,
         }],
     );
     watch.begin(so_far(None));

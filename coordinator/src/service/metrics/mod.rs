@@ -125,6 +125,11 @@ fn of_scheduler(page: &mut Page, snapshot: &Snapshot) {
     );
     for (name, help, value) in [
         (
+            "ppwasm_tasks_from_cache_total",
+            "Tasks that ended as they were added, with an outcome that was known.",
+            counters.from_cache,
+        ),
+        (
             "ppwasm_grants_total",
             "Leases that were granted.",
             counters.granted,

@@ -1,5 +1,6 @@
 //! The store of a coordinator that does not outlive its process, and the model that the durable one is compared with.
 
+mod cached;
 mod calls;
 mod tables;
 
@@ -12,11 +13,12 @@ use ppwasm_proto::fabric::{Epoch, LeaseId, LeaseKey, OutcomeKind, WorkerId};
 use ppwasm_proto::{Attempt, Digest, JobId, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, Record, TaskEnd};
 
+use self::cached::Cached;
 use self::calls::Calls;
 use crate::blobs::{BlobError, BlobLimits, Blobs, Cursor};
 use crate::store::{
-    Ack, AuditEvent, Batch, Body, Certificate, CommitError, Denied, EndedTask, JobEntry,
-    MaintainedAck, Maintenance, NotTaken, ReadError, Store, Token,
+    Ack, AuditEvent, Batch, Body, CachedOutcome, Certificate, CommitError, Denied, EndedTask,
+    JobEntry, MaintainedAck, Maintenance, NotTaken, ReadError, Store, Token,
 };
 
 /// Keeps everything in memory, and large bodies in a folder that is worth nothing afterwards. Acknowledges at once, on
@@ -42,6 +44,7 @@ struct Tables {
     certificates: Vec<Certificate>,
     denied: BTreeMap<(bool, Vec<u8>), Denied>,
     wished_slots: BTreeMap<WorkerId, u32>,
+    cached: BTreeMap<Digest, Cached>,
     events: Vec<AuditEvent>,
     cursor: Cursor,
 }
@@ -182,6 +185,14 @@ impl Store for MemoryStore {
             return Ok(Vec::new());
         }
         Ok(calls.take(index(count)).cloned().collect())
+    }
+
+    fn cached(
+        &self,
+        keys: &[Digest],
+        bytes_max: usize,
+    ) -> Result<Vec<Option<CachedOutcome>>, ReadError> {
+        Ok(self.tables().cached(keys, bytes_max))
     }
 
     fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError> {

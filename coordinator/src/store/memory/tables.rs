@@ -19,7 +19,7 @@ use crate::store::{
 };
 
 /// Takes back what a write did.
-type Undo = Box<dyn FnOnce(&mut Tables)>;
+pub(super) type Undo = Box<dyn FnOnce(&mut Tables)>;
 
 impl Tables {
     pub(super) fn find(&self, job: &JobId) -> Option<&Job> {
@@ -73,15 +73,21 @@ impl Tables {
                 task,
                 end,
                 result,
+                cache,
             } => {
                 let result = *result;
+                let note = cache.map(|note| (note, end.clone()));
                 let ended = EndedTask {
                     task,
                     end,
                     at_ms,
                     result,
                 };
-                self.task_ended(job, ended, blobs, undo)
+                let answer = self.task_ended(job, ended, blobs, undo)?;
+                if let Some((note, end)) = note.filter(|_| answer == Answer::Done) {
+                    self.remember(&job, task, &end, &note, undo);
+                }
+                Ok(answer)
             }
             Write::Bundle { digest, body } => self.bundle(digest, body, at_ms, blobs, undo),
             Write::TokenIssued(token) => self.token_issued(token, undo),
@@ -135,7 +141,7 @@ impl Tables {
             }
             Record::TasksAdded { .. }
             | Record::TaskEnded {
-                end: TaskEnd::Outcome { .. },
+                end: TaskEnd::Outcome { .. } | TaskEnd::Cached { .. },
                 ..
             } => Err(Refusal::BodyMissing),
             Record::TaskEnded { job, task, end } => {
@@ -229,6 +235,9 @@ impl Tables {
                 Ok(self.set_worker(&worker, undo, |row| row.1 = false))
             }
             Record::WorkerDrained { worker, why } => {
+                if matches!(why, DrainReason::GivesWrongResults | DrainReason::Revoked) {
+                    self.disbelieve(&worker, undo);
+                }
                 Ok(self.set_worker(&worker, undo, |row| row.2 = Some(why)))
             }
             Record::WorkerUndrained { worker } => {
@@ -649,6 +658,7 @@ impl Tables {
             stays
         });
         self.release(&released, &mut Vec::new());
+        self.evict(work.cached_max);
         let mut maintained = Maintained {
             rows: (before - rows(self)) as u64,
             ..Maintained::default()

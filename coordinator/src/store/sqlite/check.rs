@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::row::{self, at};
 use super::seal::{self, Seal};
-use super::{BLOB_FOLDER, STORE_FILE, log, open, read, recover, schema};
+use super::{BLOB_FOLDER, STORE_FILE, cached, log, open, read, recover, schema};
 use crate::blobs::{BlobError, BlobLimits, Blobs};
 use crate::store::body::Unpack;
 use crate::store::error::StoreDamage;
@@ -200,6 +200,7 @@ fn rows(db: &Connection, report: &mut Report) {
     }
     report.note(read::denied(db).map(|_| ()));
     report.note(read::wished_slots(db).map(|_| ()));
+    report.note(cached::check(db));
     report.note(identities(db));
     report.note(tokens(db));
 }
@@ -215,6 +216,7 @@ pub(super) fn contents(db: &Connection) -> Result<(), ReadError> {
     })?;
     read::denied(db)?;
     read::wished_slots(db)?;
+    cached::check(db)?;
     identities(db)?;
     tokens(db)?;
     events(db)?;

@@ -6,12 +6,14 @@ use ppwasm_proto::Digest;
 use rusqlite::{Connection, params};
 
 use super::apply::{change_blob, remove_rows};
+use super::cached;
 use super::row::{self, at, body_sum, column, key, odd, torn};
 use crate::blobs::{Blobs, Cursor};
 use crate::store::body::Unpack;
 use crate::store::{Body, Maintained, Maintenance, ReadError};
 
-/// Removes rows within a transaction: of forgotten jobs, expired tokens, unused bundles.
+/// Removes rows within a transaction: of forgotten jobs, expired tokens, unused bundles, outcomes by key beyond their
+/// number.
 pub(super) fn rows(db: &Connection, work: &Maintenance) -> Result<Maintained, ReadError> {
     let now_ms = column(work.now_ms);
     let expired = "DELETE FROM token WHERE hash IN
@@ -28,6 +30,7 @@ pub(super) fn rows(db: &Connection, work: &Maintenance) -> Result<Maintained, Re
     }
     let unused_ms = now_ms.saturating_sub(millis(work.bundle_age));
     left -= unused_bundles(db, unused_ms, left)?;
+    left -= cached::evict(db, work.cached_max, left)?;
     Ok(Maintained {
         rows: u64::from(work.rows_max) - left,
         more: left == 0,
@@ -64,6 +67,10 @@ fn forgotten(db: &Connection, limit: u32) -> Result<u64, ReadError> {
         return Ok(0);
     };
     let (from, to) = (key(number, 0), key(number, u32::MAX.into()));
+    let removed = cached::remove(db, from, to, limit.into())?;
+    if removed > 0 {
+        return Ok(removed);
+    }
     for table in ["outcome", "call"] {
         let removed = remove_rows(db, table, from, to, limit)?;
         if removed > 0 {

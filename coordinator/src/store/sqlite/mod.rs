@@ -8,6 +8,7 @@
 
 mod apply;
 mod backup;
+mod cached;
 mod check;
 mod log;
 mod maintain;
@@ -37,9 +38,9 @@ pub use check::{Finding, Report, check};
 
 use super::error::EndCause;
 use super::{
-    Ack, AuditEvent, BATCH_WRITES_MAX, Batch, Body, Certificate, CommitError, Denied, EndedTask,
-    JobEntry, MaintainedAck, Maintenance, NotTaken, OpenError, QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX,
-    ReadError, Store, Token,
+    Ack, AuditEvent, BATCH_WRITES_MAX, Batch, Body, CachedOutcome, Certificate, CommitError,
+    Denied, EndedTask, JobEntry, MaintainedAck, Maintenance, NotTaken, OpenError,
+    QUEUE_BATCHES_MAX, QUEUE_BYTES_MAX, ReadError, Store, Token,
 };
 use crate::blobs::{BlobLimits, Blobs};
 use crate::faults::Faults;
@@ -333,6 +334,14 @@ impl Store for SqliteStore {
             .with(|db| read::outcomes(db, job, first, limit, bytes_max))
     }
 
+    fn cached(
+        &self,
+        keys: &[Digest],
+        bytes_max: usize,
+    ) -> Result<Vec<Option<CachedOutcome>>, ReadError> {
+        self.readers.with(|db| cached::cached(db, keys, bytes_max))
+    }
+
     fn run_time_us(&self, job: &JobId) -> Result<u64, ReadError> {
         self.readers.with(|db| read::run_time_us(db, job))
     }
@@ -370,7 +379,7 @@ impl Store for SqliteStore {
 }
 
 #[cfg(test)]
-pub(super) use schema::{VERSION_1, VERSION_2, VERSION_3};
+pub(super) use schema::{VERSION_1, VERSION_2, VERSION_3, VERSION_4};
 
 /// What the connection that writes is told, by name.
 #[cfg(test)]

@@ -14,6 +14,9 @@ use crate::store::{
     StoreDamage, TaskResult, Token,
 };
 
+/// Where the bodies are when they are read after [`OUTCOME_COLUMNS`].
+const OUTCOME_BODIES: usize = 13;
+
 /// The one row of `meta`.
 #[derive(Clone, Debug)]
 pub(super) struct Meta {
@@ -251,38 +254,49 @@ pub(super) fn outcomes(
         if !outcome.counts(state.round) {
             continue;
         }
-        let packed = found
-            .get_ref(12)?
-            .as_blob()
-            .map_err(|_| torn("outcome", outcome.key))?;
-        if body_sum(packed) != outcome.body_sum {
-            return Err(torn("outcome", outcome.key));
-        }
-        bytes += packed.len();
-        let mut bodies = Unpack::new(packed);
-        let mut body = || {
-            let body = bodies.next().flatten();
-            body.ok_or_else(|| odd("outcome", outcome.key, "bodies"))
-        };
-        let result = TaskResult {
-            outcome: body()?,
-            stdout: body()?,
-            stderr: body()?,
-            run_time_us: outcome.run_time_us.cast_unsigned(),
-            memory_bytes: outcome.memory_bytes.cast_unsigned(),
-        };
-        let worker = match outcome.worker {
-            0 => None,
-            number => Some(worker_name(db, number)?),
-        };
-        ended.push(EndedTask {
-            task: outcome.task(),
-            end: outcome.end(worker)?,
-            at_ms: outcome.at_ms.cast_unsigned(),
-            result,
-        });
+        let (task, size) = ended_task(db, &outcome, found)?;
+        bytes += size;
+        ended.push(task);
     }
     Ok(ended)
+}
+
+/// A task that has ended, from its row with its bodies, and how many bytes those take.
+pub(super) fn ended_task(
+    db: &Connection,
+    outcome: &OutcomeRow,
+    found: &rusqlite::Row<'_>,
+) -> Result<(EndedTask, usize), ReadError> {
+    let packed = found
+        .get_ref(OUTCOME_BODIES)?
+        .as_blob()
+        .map_err(|_| torn("outcome", outcome.key))?;
+    if body_sum(packed) != outcome.body_sum {
+        return Err(torn("outcome", outcome.key));
+    }
+    let mut bodies = Unpack::new(packed);
+    let mut body = || {
+        let body = bodies.next().flatten();
+        body.ok_or_else(|| odd("outcome", outcome.key, "bodies"))
+    };
+    let result = TaskResult {
+        outcome: body()?,
+        stdout: body()?,
+        stderr: body()?,
+        run_time_us: outcome.run_time_us.cast_unsigned(),
+        memory_bytes: outcome.memory_bytes.cast_unsigned(),
+    };
+    let worker = match outcome.worker {
+        0 => None,
+        number => Some(worker_name(db, number)?),
+    };
+    let ended = EndedTask {
+        task: outcome.task(),
+        end: outcome.end(worker)?,
+        at_ms: outcome.at_ms.cast_unsigned(),
+        result,
+    };
+    Ok((ended, packed.len()))
 }
 
 /// Name, whether it is joined, and why it is drained.

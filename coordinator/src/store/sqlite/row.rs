@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ppwasm_proto::fabric::{ClientName, OutcomeKind, Priority, WorkerId};
-use ppwasm_proto::wire::Verification;
+use ppwasm_proto::wire::{Origin, Verification};
 use ppwasm_proto::{Attempt, Digest, JobId, LimitKind, Limits, TaskId};
 use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, TaskEnd};
 use rusqlite::types::FromSql;
@@ -121,6 +121,19 @@ pub(super) fn wished_slots_sum(worker: &str, slots: u32) -> i64 {
     sum.int(slots.into()).finish()
 }
 
+/// The checksum of a row of `cached`.
+pub(super) fn cached_sum(
+    key: &[u8],
+    [task, lease, worker, is_confirmed]: [i64; 4],
+    guest: &[u8],
+    machine: [&str; 3],
+) -> i64 {
+    let sum = Sum::of("cached").bytes(key);
+    let sum = sum.ints([task, lease, worker, is_confirmed]).bytes(guest);
+    let with = |sum: Sum, text: &str| sum.bytes(text.as_bytes());
+    machine.into_iter().fold(sum, with).finish()
+}
+
 /// Says that a row does not hold.
 pub(super) fn torn(table: &'static str, key: impl ToString) -> ReadError {
     let key = key.to_string();
@@ -151,7 +164,7 @@ pub(super) fn at<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, ReadError
 }
 
 pub(super) const JOB_COLUMNS: &str = "number, id, owner, priority, function, limits, \
-     attempts_max, is_deterministic, body, submitted_ms, details, sum, verify_percent";
+     attempts_max, is_deterministic, body, submitted_ms, details, sum, verify_percent, is_cached";
 
 /// A row of `job`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,10 +191,14 @@ impl JobRow {
             .bytes(spec.body.as_bytes())
             .int(self.submitted_ms)
             .bytes(&self.details);
-        // Rows of version 1 have nothing there, and their sums hold.
-        match spec.verify_percent {
-            0 => sum.finish(),
-            percent => sum.int(percent.into()).finish(),
+        // Rows of earlier versions have nothing there, and their sums hold.
+        let sum = match spec.verify_percent {
+            0 => sum,
+            percent => sum.int(percent.into()),
+        };
+        match spec.is_cached {
+            false => sum.finish(),
+            true => sum.bytes(b"cached").finish(),
         }
     }
 
@@ -202,6 +219,7 @@ impl JobRow {
                 attempts_max: at(row, 6)?,
                 is_deterministic: at::<i64>(row, 7)? != 0,
                 verify_percent: at(row, 12)?,
+                is_cached: at::<i64>(row, 13)? != 0,
                 body: Digest::from_bytes(at(row, 8)?),
             }),
             submitted_ms: at(row, 9)?,
@@ -291,9 +309,11 @@ pub(super) struct OutcomeRow {
     pub(super) body_sum: i64,
     /// What came of verifying it, encoded.
     pub(super) verification: Option<Vec<u8>>,
+    /// The earlier task whose outcome it is, encoded.
+    pub(super) origin: Option<Vec<u8>>,
 }
 
-pub(super) const OUTCOME_COLUMNS: &str = "key, round, kind, attempt, lease, worker, at_ms, run_time_us, memory_bytes, body_sum, sum, verification";
+pub(super) const OUTCOME_COLUMNS: &str = "key, round, kind, attempt, lease, worker, at_ms, run_time_us, memory_bytes, body_sum, sum, verification, origin";
 
 impl OutcomeRow {
     pub(super) fn sum(&self) -> i64 {
@@ -309,10 +329,14 @@ impl OutcomeRow {
             self.memory_bytes,
             self.body_sum,
         ]);
-        // Rows of version 1 have nothing there, and their sums hold.
-        match &self.verification {
+        // Rows of earlier versions have nothing there, and their sums hold.
+        let sum = match &self.verification {
+            None => sum,
+            Some(verification) => sum.bytes(verification),
+        };
+        match &self.origin {
             None => sum.finish(),
-            Some(verification) => sum.bytes(verification).finish(),
+            Some(origin) => sum.bytes(b"origin").bytes(origin).finish(),
         }
     }
 
@@ -329,6 +353,7 @@ impl OutcomeRow {
             memory_bytes: at(row, 8)?,
             body_sum: at(row, 9)?,
             verification: at(row, 11)?,
+            origin: at(row, 12)?,
         };
         if outcome.sum() != at::<i64>(row, 10)? {
             return Err(torn("outcome", outcome.key));
@@ -354,6 +379,13 @@ impl OutcomeRow {
                 Err(_) => return Err(odd("outcome", self.key, "verification")),
             },
         };
+        if let Some(origin) = &self.origin {
+            let bad = |column| odd("outcome", self.key, column);
+            return Ok(TaskEnd::Cached {
+                outcome: outcome_kind(self.kind).ok_or_else(|| bad("kind"))?,
+                origin: Box::new(Origin::from_bytes(origin).map_err(|_| bad("origin"))?),
+            });
+        }
         Ok(match self.kind {
             DISPUTED => TaskEnd::Disputed {
                 verification: verification
@@ -384,7 +416,7 @@ pub(super) const fn end_number(end: &TaskEnd) -> i64 {
         TaskEnd::Abandoned => ABANDONED,
         TaskEnd::Quarantined => QUARANTINED,
         TaskEnd::Disputed { .. } => DISPUTED,
-        TaskEnd::Outcome { outcome, .. } => match outcome {
+        TaskEnd::Outcome { outcome, .. } | TaskEnd::Cached { outcome, .. } => match outcome {
             OutcomeKind::Succeeded => SUCCEEDED,
             OutcomeKind::Raised => 1,
             OutcomeKind::Trapped => 2,

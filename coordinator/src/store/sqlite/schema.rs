@@ -8,7 +8,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x7070_7753;
 
 /// What made each version out of the one before it. Never changed, only added to.
-pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+pub(super) const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 pub(in crate::store) const VERSION_1: &str = "
 CREATE TABLE meta (
@@ -142,4 +142,25 @@ CREATE TABLE wished_slots (
 pub(in crate::store) const VERSION_3: &str = "
 ALTER TABLE job ADD COLUMN verify_percent INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE outcome ADD COLUMN verification BLOB;
+";
+
+/// Whether a job is cached, where the outcome of a task comes from that did not run, and outcomes by the keys of their
+/// tasks.
+pub(in crate::store) const VERSION_4: &str = "
+ALTER TABLE job ADD COLUMN is_cached INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outcome ADD COLUMN origin BLOB;
+CREATE TABLE cached (
+    key BLOB PRIMARY KEY,
+    task INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
+    worker INTEGER NOT NULL,
+    is_confirmed INTEGER NOT NULL,
+    guest BLOB NOT NULL,
+    target TEXT NOT NULL,
+    cpu_profile TEXT NOT NULL,
+    build TEXT NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cached_task ON cached (task);
+CREATE INDEX cached_worker ON cached (worker) WHERE is_confirmed = 0;
 ";

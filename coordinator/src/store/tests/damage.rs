@@ -430,6 +430,10 @@ fn check_says_what_is_wrong() {
             "UPDATE wished_slots SET slots = 9",
             "table wished_slots does not hold",
         ),
+        (
+            "UPDATE cached SET lease = lease + 1",
+            "table cached does not hold",
+        ),
         ("UPDATE bundle SET jobs = 9", "table bundle does not hold"),
         ("DELETE FROM worker", "impossible value for worker"),
         ("UPDATE meta SET epoch = 7", "table meta"),

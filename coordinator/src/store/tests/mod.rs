@@ -1,5 +1,6 @@
 //! Tests of the store; those named after cases are numbered as in the project's list of faults.
 
+mod cached;
 mod crash;
 mod damage;
 mod model;
@@ -13,9 +14,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ppwasm_proto::fabric::{LeaseId, OutcomeKind, Priority, WorkerId};
-use ppwasm_proto::wire::{List, Testimony, Text, Verdict, Verification};
+use ppwasm_proto::wire::{List, Origin, Testimony, Text, Verdict, Verification};
 use ppwasm_proto::{Attempt, Digest, JobId, Limits, TaskId};
-use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, Record, TaskEnd};
+use ppwasm_scheduler::{DrainReason, Found, JobEnd, JobSpec, Record, TaskEnd};
 
 use super::*;
 
@@ -71,6 +72,7 @@ fn spec(owner: &str) -> Box<JobSpec> {
         attempts_max: 5,
         is_deterministic: true,
         verify_percent: if owner == "anna" { 0 } else { 30 },
+        is_cached: owner == "anna",
         body: Digest::of(owner.as_bytes()),
     })
 }
@@ -140,7 +142,57 @@ fn ended(job: JobId, task: u64, outcome: OutcomeKind, attempt: u32) -> Write {
         task: TaskId(task),
         end: end(outcome, attempt),
         result: result(&format!("outcome of {task} by attempt {attempt}")),
+        cache: (attempt != 3).then(note),
     }
+}
+
+/// Where the outcome of a task comes from that did not run.
+fn origin(task: u64) -> Box<Origin> {
+    let digest = Digest::of(b"digest");
+    Box::new(Origin {
+        key: key(task),
+        function: digest,
+        call: digest,
+        guest: digest,
+        result: digest,
+        job: job_id(77),
+        number: 3,
+        task: TaskId(task),
+        attempt: Attempt(1),
+        worker: worker(1),
+        target: Text::truncated("x86_64-unknown-linux-gnu"),
+        cpu_profile: Text::truncated("x86-64-v3"),
+        build: Text::truncated("ppwasm 1"),
+        recorded_ms: 5,
+        run_us: 6,
+        verification: Some(verification(Verdict::Confirmed)),
+    })
+}
+
+/// A task whose outcome is known as it is added.
+fn found(task: u64) -> Found {
+    Found {
+        task,
+        outcome: match task % 8 {
+            5 => OutcomeKind::Raised,
+            _ => OutcomeKind::Succeeded,
+        },
+        origin: origin(task),
+    }
+}
+
+/// What is kept with an outcome of a job that is cached.
+fn note() -> Box<CacheNote> {
+    Box::new(CacheNote {
+        setting: Digest::of(b"setting"),
+        guest: Digest::of(b"guest"),
+        machine: ["x86_64-unknown-linux-gnu", "x86-64-v3", "ppwasm 1"].map(Into::into),
+    })
+}
+
+/// The key of the call with this number.
+fn key(number: u64) -> Digest {
+    crate::cache::key(&note().setting, &call(number).digest())
 }
 
 fn blob(store: &dyn Store, fill: u8) -> Body {
@@ -242,6 +294,11 @@ fn dump(store: &dyn Store) -> Result<String, ReadError> {
     writeln!(text, "{:?}", store.ended_before(u64::MAX, u32::MAX)?).unwrap();
     writeln!(text, "{:?}", store.denied()?).unwrap();
     writeln!(text, "{:?}", store.wished_slots()?).unwrap();
+    let keys: Vec<_> = (0..25).map(key).collect();
+    for mut found in store.cached(&keys, usize::MAX)?.into_iter().flatten() {
+        found.number = 0;
+        writeln!(text, "{found:?}").unwrap();
+    }
     writeln!(text, "{:?}", store.events(0, u32::MAX)?).unwrap();
     Ok(text)
 }
@@ -294,6 +351,7 @@ impl Script {
                 task: TaskId(task),
                 end: end(Succeeded, 9),
                 result,
+                cache: Some(note()),
             }
         };
         let lost = |task| Record::AttemptLost {

@@ -135,6 +135,7 @@ fn a_store_moves_forward_and_never_back() {
         sqlite::VERSION_1,
         sqlite::VERSION_2,
         sqlite::VERSION_3,
+        sqlite::VERSION_4,
         LATER,
     ];
     let folder = tempfile::tempdir().unwrap();
@@ -147,6 +148,9 @@ fn a_store_moves_forward_and_never_back() {
             "DROP TABLE wished_slots;
              ALTER TABLE job DROP COLUMN verify_percent;
              ALTER TABLE outcome DROP COLUMN verification;
+             ALTER TABLE job DROP COLUMN is_cached;
+             ALTER TABLE outcome DROP COLUMN origin;
+             DROP TABLE cached;
              PRAGMA user_version = 1",
         )
         .unwrap();
@@ -165,7 +169,7 @@ fn a_store_moves_forward_and_never_back() {
     assert!(
         error
             .to_string()
-            .ends_with("has version 4; this program knows up to 3"),
+            .ends_with("has version 5; this program knows up to 4"),
         "{error}"
     );
     assert!(check(folder.path(), false).is_err());
@@ -188,7 +192,7 @@ fn the_disk_is_asked_for_all_it_can_promise() {
         ("cell_size_check", "1"),
         ("wal_autocheckpoint", "0"),
         ("application_id", "1886418771"),
-        ("user_version", "3"),
+        ("user_version", "4"),
     ];
     for (name, value) in expected {
         assert!(db.contains(&(name, value.to_owned())), "{name}: {db:?}");
@@ -235,9 +239,20 @@ fn a_store_of_version_2_is_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let job = job_id(1);
-    let writes = vec![bundle(), submitted(job), added(job, 0, 3)];
-    commit(&store, 1, writes).unwrap();
-    let raised = ended(job, 0, OutcomeKind::Raised, 1);
+    let plain = JobSpec {
+        is_cached: false,
+        ..*spec("anna")
+    };
+    let submitted = Write::JobSubmitted {
+        job,
+        spec: Box::new(plain),
+        details: Vec::new(),
+    };
+    commit(&store, 1, vec![bundle(), submitted, added(job, 0, 3)]).unwrap();
+    let mut raised = ended(job, 0, OutcomeKind::Raised, 1);
+    if let Write::TaskEnded { cache, .. } = &mut raised {
+        *cache = None;
+    }
     commit(&store, 2, vec![raised]).unwrap();
     let expected = dump(&store).unwrap();
     drop(store);
@@ -246,10 +261,60 @@ fn a_store_of_version_2_is_taken_over() {
     db.execute_batch(
         "ALTER TABLE job DROP COLUMN verify_percent;
          ALTER TABLE outcome DROP COLUMN verification;
+         ALTER TABLE job DROP COLUMN is_cached;
+         ALTER TABLE outcome DROP COLUMN origin;
+         DROP TABLE cached;
          PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(db);
     let store = open(folder.path());
     assert_eq!(dump(&store).unwrap(), expected);
+}
+
+/// What was written before tasks could be cached is read as it was, and is found by nobody.
+#[test]
+fn a_store_of_version_3_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let job = job_id(1);
+    let plain = JobSpec {
+        is_cached: false,
+        verify_percent: 30,
+        ..*spec("anna")
+    };
+    let submitted = Write::JobSubmitted {
+        job,
+        spec: Box::new(plain),
+        details: Vec::new(),
+    };
+    commit(&store, 1, vec![bundle(), submitted, added(job, 0, 3)]).unwrap();
+    let outcomes = [(0, OutcomeKind::Raised, 2), (1, OutcomeKind::Succeeded, 1)];
+    let outcomes = outcomes.map(|(task, outcome, attempt)| {
+        let mut write = ended(job, task, outcome, attempt);
+        if let Write::TaskEnded { cache, .. } = &mut write {
+            *cache = None;
+        }
+        write
+    });
+    commit(&store, 2, outcomes.into()).unwrap();
+    let expected = dump(&store).unwrap();
+    drop(store);
+    fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
+    let db = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
+    db.execute_batch(
+        "ALTER TABLE job DROP COLUMN is_cached;
+         ALTER TABLE outcome DROP COLUMN origin;
+         DROP TABLE cached;
+         PRAGMA user_version = 3;",
+    )
+    .unwrap();
+    drop(db);
+    let store = open(folder.path());
+    assert_eq!(dump(&store).unwrap(), expected);
+    assert_eq!(store.cached(&[key(1)], usize::MAX).unwrap(), [None]);
+    // From now on they can be.
+    commit(&store, 3, vec![ended(job, 2, OutcomeKind::Succeeded, 1)]).unwrap();
+    let found = store.cached(&[key(2)], usize::MAX).unwrap();
+    assert_eq!(found[0].as_ref().unwrap().ended.task, TaskId(2));
 }

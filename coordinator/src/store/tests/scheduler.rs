@@ -115,6 +115,10 @@ impl World {
                     job,
                     first: tasks,
                     count,
+                    found: (tasks..tasks + count)
+                        .filter(|task| task % 4 == 1)
+                        .map(found)
+                        .collect(),
                 }
             }
             4 => Event::JobClosed {
@@ -149,6 +153,7 @@ impl World {
                     credit: 16,
                     label: "test".into(),
                     target: "".into(),
+                    takes_streams: true,
                     is_draining: false,
                     held: Vec::new(),
                     images: vec![function],
@@ -222,12 +227,13 @@ impl World {
             Record::TaskEnded {
                 job,
                 task,
-                end: end @ TaskEnd::Outcome { .. },
+                end: end @ (TaskEnd::Outcome { .. } | TaskEnd::Cached { .. }),
             } => Write::TaskEnded {
                 job,
                 task,
                 end,
                 result: result("r"),
+                cache: None,
             },
             other => Write::Record(other),
         }

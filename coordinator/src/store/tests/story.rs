@@ -368,6 +368,7 @@ fn retried_failures_are_as_if_they_had_not_been() {
             task: TaskId(1),
             end: end(Raised, 1),
             result: failed,
+            cache: None,
         };
         commit(
             store,

@@ -33,6 +33,7 @@ impl World {
             return Ok(());
         };
         self.jobs[index].request = Some(request);
+        self.jobs[index].asked += 1;
         self.requests.insert(request, index);
         self.after(5 * S, Ev::ClientTimeout(index, request));
         if self.coordinator.paused_until > self.now {

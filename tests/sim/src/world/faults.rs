@@ -165,6 +165,7 @@ impl World {
             lies: false,
             target: "x",
             wrong_percent: 0,
+            takes_streams: true,
         };
         self.nodes.push(Node::new(index, plan));
         for worker in 0..self.nodes.len() {

@@ -57,6 +57,10 @@ pub struct Report {
     pub caught: u64,
     /// Leases that went out before what they came with was durable.
     pub early: u64,
+    /// Tasks that ended as they were added, with an outcome that was known.
+    pub from_cache: u64,
+    /// Those of them that had been begun before they were durable, and were lost with the coordinator.
+    pub known_later: u64,
 }
 
 /// A promise that was not kept.
@@ -157,6 +161,9 @@ impl World {
     /// A world of this plan.
     pub fn new(seed: u64, plan: Plan, sabotage: Option<Sabotage>) -> Self {
         let nodes = plan.workers.iter().cloned().enumerate();
+        let nodes: Vec<_> = nodes.map(|(index, plan)| Node::new(index, plan)).collect();
+        let unsuited = nodes.iter().filter(|node| !node.plan.takes_streams);
+        let oracle = Oracle::new(unsuited.map(|node| node.id.clone()).collect());
         let jobs = plan.jobs.iter().cloned().enumerate();
         let mut coordinator = Coordinator::new(plan.second_attempts);
         coordinator.is_sabotaged_epoch = sabotage == Some(Sabotage::SameEpoch);
@@ -171,9 +178,9 @@ impl World {
             events: BTreeMap::new(),
             next_event: 0,
             happened: 0,
-            oracle: Oracle::default(),
+            oracle,
             coordinator,
-            nodes: nodes.map(|(index, plan)| Node::new(index, plan)).collect(),
+            nodes,
             jobs: jobs
                 .map(|(index, plan)| ClientJob::new(index, plan))
                 .collect(),
@@ -205,6 +212,8 @@ impl World {
                 confirmed: self.oracle.verdicts().0,
                 caught: self.oracle.verdicts().1,
                 early: self.oracle.early(),
+                from_cache: self.oracle.known().0,
+                known_later: self.oracle.known().1,
             }),
             Err(what) => Err(Failure {
                 seed: self.seed,

@@ -112,6 +112,7 @@ impl World {
                         credit,
                         label: "".into(),
                         target: self.nodes[worker].plan.target.into(),
+                        takes_streams: self.nodes[worker].plan.takes_streams,
                         is_draining,
                         held,
                         images,

@@ -1,5 +1,6 @@
 //! Carries out the writes of a batch, within a transaction that somebody else begins and ends.
 
+mod cached;
 mod identity;
 mod rows;
 mod tasks;
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 
 use ppwasm_proto::fabric::WorkerId;
 use ppwasm_proto::{Digest, JobId, TaskId};
-use ppwasm_scheduler::{JobEnd, JobSpec, Record, TaskEnd};
+use ppwasm_scheduler::{DrainReason, JobEnd, JobSpec, Record, TaskEnd};
 use rusqlite::{CachedStatement, Connection, params};
 
 use super::row::{self, JOB_NUMBER_MAX, JobRow, StateRow, body_sum, column, key};
@@ -96,7 +97,8 @@ impl<'a> Apply<'a> {
                 task,
                 end,
                 result,
-            } => self.task_ended(job, *task, end, result),
+                cache,
+            } => self.task_ended(job, *task, end, result, cache.as_deref()),
             Write::Bundle { digest, body } => self.bundle(digest, body),
             Write::TokenIssued(token) => self.token_issued(token),
             Write::TokenRedeemed { hash } => self.token_redeemed(hash),
@@ -118,11 +120,11 @@ impl<'a> Apply<'a> {
             Record::JobSubmitted { job, spec } => self.job_submitted(job, spec, &[]),
             Record::TasksAdded { .. }
             | Record::TaskEnded {
-                end: TaskEnd::Outcome { .. },
+                end: TaskEnd::Outcome { .. } | TaskEnd::Cached { .. },
                 ..
             } => Err(Refusal::BodyMissing.into()),
             Record::TaskEnded { job, task, end } => {
-                self.task_ended(job, *task, end, &TaskResult::default())
+                self.task_ended(job, *task, end, &TaskResult::default(), None)
             }
             Record::JobClosed { job, tasks } => self.job_closed(job, *tasks),
             Record::TasksReleased { job, below } => {
@@ -180,6 +182,9 @@ impl<'a> Apply<'a> {
             Record::WorkerJoined { worker } => self.set_worker(worker, |row| row.1 = true),
             Record::WorkerGone { worker } => self.set_worker(worker, |row| row.1 = false),
             Record::WorkerDrained { worker, why } => {
+                if matches!(why, DrainReason::GivesWrongResults | DrainReason::Revoked) {
+                    self.disbelieve(worker)?;
+                }
                 let why = row::drain_number(*why);
                 self.set_worker(worker, |row| row.2 = Some(why))
             }
@@ -228,10 +233,12 @@ impl<'a> Apply<'a> {
             details,
             job.sum(),
             spec.verify_percent,
+            spec.is_cached,
         ];
         let put = "INSERT INTO job (number, id, owner, priority, function, limits, attempts_max,
-                   is_deterministic, body, submitted_ms, details, sum, verify_percent)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   is_deterministic, body, submitted_ms, details, sum, verify_percent,
+                   is_cached)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         self.put(put, columns)?;
         let state = StateRow {
             number,

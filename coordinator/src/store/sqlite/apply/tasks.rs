@@ -1,6 +1,6 @@
 //! Tasks and how they ended.
 
-use ppwasm_proto::wire::Verification;
+use ppwasm_proto::wire::{Origin, Verification};
 use ppwasm_proto::{JobId, TaskId};
 use ppwasm_scheduler::{JOB_TASKS_MAX, TaskEnd};
 use rusqlite::params;
@@ -11,7 +11,7 @@ use crate::store::sqlite::read;
 use crate::store::sqlite::row::{
     self, OUTCOME_COLUMNS, OutcomeRow, StateRow, body_sum, column, key,
 };
-use crate::store::{Answer, Body, Refusal, TaskResult};
+use crate::store::{Answer, Body, CacheNote, Refusal, TaskResult};
 
 /// Calls in one row, and bytes after which a row takes no more: a grant reads few rows and little that it does not need.
 const ROW_CALLS_MAX: usize = 256;
@@ -93,6 +93,7 @@ impl Apply<'_> {
         task: TaskId,
         end: &TaskEnd,
         result: &TaskResult,
+        note: Option<&CacheNote>,
     ) -> Result<Answer, Stop> {
         let state = self.state_with(job, task)?;
         let mut packed = std::mem::take(&mut self.known.packed);
@@ -108,7 +109,10 @@ impl Apply<'_> {
                 worker,
                 ..
             } => (attempt.0, column(lease.0), self.worker(worker)?),
-            TaskEnd::Disputed { .. } | TaskEnd::Abandoned | TaskEnd::Quarantined => (0, 0, 0),
+            TaskEnd::Cached { .. }
+            | TaskEnd::Disputed { .. }
+            | TaskEnd::Abandoned
+            | TaskEnd::Quarantined => (0, 0, 0),
         };
         let outcome = OutcomeRow {
             key: key(state.number, task.0),
@@ -122,6 +126,7 @@ impl Apply<'_> {
             memory_bytes: column(result.memory_bytes),
             body_sum: body_sum(&packed),
             verification: end.verification().map(Verification::to_bytes),
+            origin: end.origin().map(Origin::to_bytes),
         };
         let done = if state.ended.is_some() {
             self.compare_outcome(&state, &outcome)?
@@ -140,6 +145,9 @@ impl Apply<'_> {
             for body in result.bodies() {
                 self.hold(body)?;
             }
+            if let Some(note) = note {
+                self.remember(&outcome, end, note)?;
+            }
         }
         Ok(done)
     }
@@ -148,8 +156,8 @@ impl Apply<'_> {
     fn put_outcome(&self, outcome: &OutcomeRow, packed: &[u8]) -> Result<bool, Stop> {
         let put =
             "INSERT INTO outcome (key, round, kind, attempt, lease, worker, at_ms, run_time_us,
-                   memory_bytes, body_sum, sum, bodies, verification)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   memory_bytes, body_sum, sum, bodies, verification, origin)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT DO NOTHING";
         let columns = params![
             outcome.key,
@@ -165,6 +173,7 @@ impl Apply<'_> {
             outcome.sum(),
             packed,
             outcome.verification,
+            outcome.origin,
         ];
         Ok(self.put(put, columns)? == Answer::Done)
     }
