@@ -3,6 +3,7 @@
 #   prepare.sh suite     the folder of pyperformance's benchmarks
 #   prepare.sh python    the native interpreter: its program, a tab, what it is
 #   prepare.sh peers     a Python that has the systems that the fabric is compared with
+#   prepare.sh counter   the plugin with which qemu counts instructions
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PPWASM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ppwasm}/bench
@@ -100,6 +101,23 @@ make_peers() {
         echo "bench: no ray: its wheel cannot be had for this machine or Python" >&2
 }
 
+# Debian 12's qemu-user takes plugins; a qemu that is linked statically does not.
+make_counter() {
+    local missing=() major interface plugin=$here/../target/bench/count-instructions.so
+    command -v qemu-x86_64 >/dev/null || missing+=(qemu-user)
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    # shellcheck source=/dev/null
+    . "$here/../xtask/install.sh"
+    install_packages bench "${missing[@]}"
+    major=$(qemu-x86_64 --version | sed -n 's/.* version \([0-9]*\)\..*/\1/p')
+    interface=$((major < 9 ? 1 : 2))
+    mkdir -p "$(dirname "$plugin")"
+    cc -shared -fPIC -O2 -Wall -Wextra -DINTERFACE=$interface -o "$plugin" "$here/qemu/count-instructions.c"
+    qemu-x86_64 -cpu max -plugin "$plugin" -d plugin /bin/true 2>&1 | grep -q '^instructions: [1-9]' ||
+        die "this qemu takes no plugin that counts instructions"
+    realpath "$plugin"
+}
+
 case ${1:-} in
     suite)
         build_once "pyperformance-$(sha256sum <"$here/pyperformance/requirements.txt" | cut -c1-12)" make_suite
@@ -111,5 +129,6 @@ case ${1:-} in
         build_once "$name" make_peers
         echo "$cache/$name/bin/python"
         ;;
-    *) die "usage: prepare.sh suite|python|peers" ;;
+    counter) make_counter ;;
+    *) die "usage: prepare.sh suite|python|peers|counter" ;;
 esac

@@ -16,6 +16,11 @@ benches/prepare.sh suite >/dev/null
 # Without them the fabric is measured alone, and the report says so.
 PPWASM_BENCH_PEERS=$(benches/prepare.sh peers) && export PPWASM_BENCH_PEERS || echo "bench: no peers to compare the fabric with" >&2
 cargo build --quiet --locked -p ppwasm-scheduler --example throughput
+if [[ " $* " != *" --quick "* ]]; then
+    PPWASM_BENCH_COUNTER=$(benches/prepare.sh counter) && export PPWASM_BENCH_COUNTER ||
+        echo "bench: instructions of other architectures cannot be counted" >&2
+    cargo build --quiet --locked --workspace --example corpus
+fi
 if [[ " $* " != *" --only "* ]]; then
     # The parts of a call, by themselves: criterion's own table, not in the report.
     quick=()

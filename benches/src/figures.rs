@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::record::Record;
-use crate::{Settings, fabric, footprint, fresh, instructions, programs, slowdown, throughput};
+use crate::{
+    Settings, architectures, fabric, footprint, fresh, instructions, programs, slowdown, throughput,
+};
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,7 +59,7 @@ const fn higher(name: &'static str, unit: &'static str, reach: Option<f64>) -> F
 }
 
 /// Every figure, in the order of the report.
-pub const FIGURES: [Figure; 54] = [
+pub const FIGURES: [Figure; 71] = [
     lower("fresh_call_p50_us", "us", Some(50.0)),
     lower("fresh_call_p99_us", "us", Some(200.0)),
     lower("fresh_call_page_faults", "faults", Some(3.0)),
@@ -112,10 +114,27 @@ pub const FIGURES: [Figure; 54] = [
     lower("kill_worker_to_restart_s", "s", Some(5.0)),
     lower("balance_ratio", "ratio", Some(1.1)),
     higher("workers_1000_sim", "1/s", Some(200_000.0)),
+    lower("compile_all_targets_s", "s", Some(45.0)),
+    lower("compile_x86_64_v3_s", "s", None),
+    lower("compile_aarch64_lse_s", "s", None),
+    lower("compile_riscv64gc_s", "s", None),
+    lower("compile_pulley64_s", "s", None),
+    lower("artifact_x86_64_v3_mib", "MiB", None),
+    lower("artifact_aarch64_lse_mib", "MiB", None),
+    lower("artifact_riscv64gc_mib", "MiB", None),
+    lower("artifact_pulley64_mib", "MiB", None),
+    lower("call_x86_64_v3_instructions", "instr", None),
+    lower("call_aarch64_lse_instructions", "instr", None),
+    lower("call_riscv64gc_instructions", "instr", None),
+    lower("call_pulley64_instructions", "instr", None),
+    lower("first_result_x86_64_v3_instructions", "instr", None),
+    lower("first_result_aarch64_lse_instructions", "instr", None),
+    lower("first_result_riscv64gc_instructions", "instr", None),
+    lower("first_result_pulley64_instructions", "instr", None),
 ];
 
 /// How they are taken.
-pub const GROUPS: [Group; 17] = [
+pub const GROUPS: [Group; 18] = [
     Group {
         names: &[
             "fresh_call_p50_us",
@@ -246,6 +265,29 @@ pub const GROUPS: [Group; 17] = [
         names: &["workers_1000_sim"],
         measure: fabric::scheduler_alone::tasks,
         long: false,
+    },
+    Group {
+        names: &[
+            "compile_all_targets_s",
+            "compile_x86_64_v3_s",
+            "compile_aarch64_lse_s",
+            "compile_riscv64gc_s",
+            "compile_pulley64_s",
+            "artifact_x86_64_v3_mib",
+            "artifact_aarch64_lse_mib",
+            "artifact_riscv64gc_mib",
+            "artifact_pulley64_mib",
+            "call_x86_64_v3_instructions",
+            "call_aarch64_lse_instructions",
+            "call_riscv64gc_instructions",
+            "call_pulley64_instructions",
+            "first_result_x86_64_v3_instructions",
+            "first_result_aarch64_lse_instructions",
+            "first_result_riscv64gc_instructions",
+            "first_result_pulley64_instructions",
+        ],
+        measure: architectures::measure,
+        long: true,
     },
 ];
 

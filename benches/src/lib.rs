@@ -5,6 +5,7 @@
 //! its own) and `fabric-cost` (what a task costs for sizes of the queue and of the fleet). Criterion measures parts, in
 //! `benches/`.
 
+pub mod architectures;
 pub mod fabric;
 pub mod figures;
 pub mod footprint;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub python_kind: String,
     /// A Python that has the peers of the fabric, if there is one.
     pub peers: Option<PathBuf>,
+    /// The plugin with which qemu counts instructions, if there is such a qemu.
+    pub counter: Option<PathBuf>,
 }
 
 impl Settings {

@@ -4,6 +4,7 @@
 //! corpus PARTS FILE…              the guest is what `compile` wrote to the folder PARTS
 //! corpus --local FILE…            the guest is compiled here
 //! corpus PARTS --random FROM-TO   random programs of these seeds, TO not included
+//! corpus PARTS --calls COUNT      so many calls of a function that adds one: what a benchmark counts instructions of
 //! ```
 //!
 //! A file has a function `call(name)`; `call("programs")` is the list of the names.
@@ -35,6 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let seeds = args.next().ok_or(usage)?;
             let (first, end) = seeds.split_once('-').ok_or(usage)?;
             run_random(&host, first.parse()?..end.parse()?)?;
+        } else if file == "--calls" {
+            let count = args.next().ok_or("usage: --calls COUNT")?;
+            make_calls(&host, count.parse()?)?;
         } else {
             run(&host, Path::new(&file))?;
         }
@@ -64,6 +68,20 @@ fn run_random(host: &Host, seeds: std::ops::Range<u64>) -> Result<(), Box<dyn Er
             format!("only {succeeded} of the random programs {seeds:?} ran to their end").into(),
         );
     }
+    Ok(())
+}
+
+fn make_calls(host: &Host, count: i64) -> Result<(), Box<dyn Error>> {
+    let source = "def f(x):\n    return x + 1\n";
+    let function = host.load(&FunctionBundle::function("job", "job.py", source, "f")?)?;
+    for x in 0..count {
+        let report = host.run(&function, Task::new(Call::with_args([x])))?;
+        match &report.outcome {
+            Outcome::Succeeded { value } if value.decode()? == Value::from(x + 1) => {}
+            other => return Err(format!("f({x}) came to {other:?}").into()),
+        }
+    }
+    println!("{count} calls");
     Ok(())
 }
 

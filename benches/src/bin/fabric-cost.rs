@@ -27,6 +27,7 @@ fn main() -> anyhow::Result<()> {
         python: "python3".into(),
         python_kind: String::new(),
         peers: None,
+        counter: None,
     };
     let points = cost::measure(&settings)?;
     std::fs::write(folder.join("fabric-cost.csv"), cost::table(&points))?;

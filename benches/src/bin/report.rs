@@ -149,6 +149,7 @@ impl Arguments {
             python_kind: variable("PPWASM_BENCH_NATIVE_KIND")
                 .unwrap_or_else(|| "python3 on PATH".into()),
             peers: variable("PPWASM_BENCH_PEERS").map(PathBuf::from),
+            counter: variable("PPWASM_BENCH_COUNTER").map(PathBuf::from),
             checkout: crate_folder
                 .parent()
                 .context("the crate is in a checkout")?

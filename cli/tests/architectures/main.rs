@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ppwasm_client::{Client, JobRequest, Order};
-use ppwasm_proto::wire::{Usage, WorkerState};
+use ppwasm_client::{Client, JobRequest, Order, TaskResult};
+use ppwasm_proto::wire::{Usage, Verdict, WorkerState};
 use ppwasm_proto::{Call, FunctionBundle, Limits, Outcome, Value};
 
 use crate::cluster::{Cluster, Process, client_of, machine};
@@ -37,18 +37,32 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Programs that fill their memory do it soon.
 const MEMORY_BYTES_MAX: u64 = 160 << 20;
+/// What a worker with two slots may take of a small machine's memory while it has nothing to do.
+const IDLE_BYTES_MAX: u64 = 96 << 20;
 /// Small tasks for all workers together.
 const SMALL_TASKS: u64 = 2000;
+/// Tasks that are verified: enough for each pair of targets.
+const VERIFIED_TASKS: u64 = 300;
 
 /// A kind of machine: the worker's name, what runs it, and the code that it asks for.
 struct Kind {
     name: &'static str,
     /// The architecture, when it is emulated.
-    emulated: Option<(&'static str, &'static str)>,
+    emulated: Option<Emulated>,
     /// What it says that it runs.
     target: &'static str,
     /// Whether it asks for that; else it is what it finds out itself.
     asks: bool,
+}
+
+/// A machine that qemu plays.
+struct Emulated {
+    /// As qemu calls its processor.
+    architecture: &'static str,
+    /// As Rust calls it.
+    target: &'static str,
+    /// Where its addresses begin in those of qemu, and how many it has.
+    addresses: Option<(u64, u64)>,
 }
 
 const KINDS: [Kind; 5] = [
@@ -72,23 +86,52 @@ const KINDS: [Kind; 5] = [
     },
     Kind {
         name: "arm",
-        emulated: Some(("aarch64", "aarch64-unknown-linux-gnu")),
+        emulated: Some(Emulated {
+            architecture: "aarch64",
+            target: "aarch64-unknown-linux-gnu",
+            addresses: None,
+        }),
         target: "aarch64",
         asks: false,
     },
     Kind {
         name: "riscv",
-        emulated: Some(("riscv64", "riscv64gc-unknown-linux-gnu")),
+        emulated: Some(Emulated {
+            architecture: "riscv64",
+            target: "riscv64gc-unknown-linux-gnu",
+            // Of the 39 bits of Sv39 a process has 38.
+            addresses: Some((1 << 40, 1 << 38)),
+        }),
         target: "riscv64gc",
         asks: false,
     },
 ];
 
 impl Kind {
+    /// One whose memory is counted has two slots.
+    const fn slots(&self) -> &'static str {
+        match self.addresses() {
+            Some(_) => "2",
+            None => "1",
+        }
+    }
+
+    const fn addresses(&self) -> Option<(u64, u64)> {
+        match &self.emulated {
+            Some(emulated) => emulated.addresses,
+            None => None,
+        }
+    }
+
     fn program(&self) -> Command {
-        let Some((architecture, target)) = self.emulated else {
+        let Some(emulated) = &self.emulated else {
             return Command::new(env!("CARGO_BIN_EXE_ppwasm"));
         };
+        let Emulated {
+            architecture,
+            target,
+            addresses,
+        } = emulated;
         let qemu = ["-static", ""].map(|end| format!("qemu-{architecture}{end}"));
         let is_there = |qemu: &&String| Command::new(qemu).arg("--version").output().is_ok();
         let qemu = qemu.iter().find(is_there);
@@ -96,6 +139,9 @@ impl Kind {
         let program = Path::new(ROOT).join(format!("target/cross/build/{target}/board/ppwasm"));
         assert!(program.exists(), "make cross builds {}", program.display());
         let mut command = Command::new(qemu);
+        if let Some((from, count)) = addresses {
+            command.args(["-B", &from.to_string(), "-R", &count.to_string()]);
+        }
         command
             .args(["-L", &format!("/usr/{architecture}-linux-gnu")])
             .arg(program);
@@ -212,7 +258,7 @@ async fn workers(cluster: &Cluster, client: &Client) -> Vec<Process> {
         } else {
             &[]
         };
-        let flags = [&["--slots", "1"], flags].concat();
+        let flags = [&["--slots", kind.slots()], flags].concat();
         running.push(cluster.worker_with(kind.program(), kind.name, &flags, cluster.address));
     }
     let started = Instant::now();
@@ -253,6 +299,72 @@ async fn self_test(cluster: &Cluster, kind: &Kind) {
         "{passed}"
     );
     println!("{}: {passed}", kind.name);
+}
+
+/// Memory of an emulated worker that has nothing to do: what is resident of its own addresses, not of qemu's.
+fn idle_memory(worker: &Process, (from, count): (u64, u64)) -> u64 {
+    let smaps = std::fs::read_to_string(format!("/proc/{}/smaps", worker.id())).unwrap();
+    let mut is_its = false;
+    let mut kib = 0;
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        if let Some((start, _)) = first.split_once('-') {
+            let start = u64::from_str_radix(start, 16).unwrap();
+            is_its = (from..from + count).contains(&start);
+        } else if is_its && first == "Rss:" {
+            kib += words.next().unwrap().parse::<u64>().unwrap();
+        }
+    }
+    assert!(kib > 10_000, "not even its program was found: {kib} KiB");
+    kib << 10
+}
+
+/// Each task again on another architecture: what is recorded is what two of them came to.
+async fn verified(client: &Client) {
+    let started = Instant::now();
+    let request = JobRequest::new(id(9), &work::bundle("work")).verify_percent(100);
+    let mut submission = client.submit(request).await.unwrap();
+    for n in 0..VERIFIED_TASKS {
+        submission
+            .append(&Call::with_args([i64::try_from(n).unwrap()]))
+            .await
+            .unwrap();
+    }
+    submission.finish().await.unwrap();
+    let mut pairs = BTreeMap::<[String; 2], u64>::new();
+    let check = &mut |result: &TaskResult| {
+        work::check(result);
+        let verification = result.verification.as_ref().expect("it was verified");
+        assert_eq!(verification.verdict, Verdict::Confirmed, "{verification:?}");
+        let answers = verification.testimonies.iter();
+        let targets: Vec<_> = answers
+            .map(|answer| {
+                assert!(answer.agrees, "{verification:?}");
+                answer.target.as_str().to_owned()
+            })
+            .collect();
+        let mut targets: [String; 2] = targets.try_into().expect("two answers");
+        targets.sort();
+        assert_ne!(targets[0], targets[1], "{verification:?}");
+        *pairs.entry(targets).or_default() += 1;
+    };
+    let recorded = work::all_results_of(client, id(9), Order::Completion, check).await;
+    assert_eq!(recorded.unwrap().len() as u64, VERIFIED_TASKS);
+    println!(
+        "{VERIFIED_TASKS} tasks were verified in {} s",
+        started.elapsed().as_secs()
+    );
+    for ([first, second], count) in &pairs {
+        println!("  {count} on {first} and {second}");
+    }
+    assert!(pairs.len() > 2, "all architectures take part");
+    let of_job = client.job(id(9)).await.unwrap().verification.unwrap();
+    let counted = of_job.confirmed.iter().map(|on| {
+        let pair = [on.first.as_str().to_owned(), on.second.as_str().to_owned()];
+        (pair, on.tasks)
+    });
+    assert_eq!(counted.collect::<BTreeMap<_, _>>(), pairs);
 }
 
 /// The examples that are run: each is known by its answer.
@@ -301,7 +413,7 @@ async fn every_architecture_gives_the_same_results() {
     let client = cluster.client("ann").await;
     let operator = ppwasm_certs::Credentials::load(&cluster.kept.join("operator.credentials"));
     let operator = client_of(&operator.unwrap().unwrap(), cluster.address);
-    let _workers = workers(&cluster, &client).await;
+    let workers = workers(&cluster, &client).await;
 
     let corpora = corpora();
     let mut wanted = BTreeMap::new();
@@ -368,6 +480,19 @@ async fn every_architecture_gives_the_same_results() {
             ended - before[&worker]
         );
         assert!(ended > before[&worker], "{worker} did nothing");
+    }
+    verified(&client).await;
+    for (kind, worker) in KINDS.iter().zip(&workers) {
+        if let Some(addresses) = kind.addresses() {
+            let bytes = idle_memory(worker, addresses);
+            println!(
+                "{}: {} MiB are resident, with {} slots that have run tasks",
+                kind.name,
+                bytes >> 20,
+                kind.slots()
+            );
+            assert!(bytes <= IDLE_BYTES_MAX, "{}: {bytes} bytes", kind.name);
+        }
     }
     examples(&cluster).await;
 }
