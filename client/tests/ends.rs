@@ -8,8 +8,8 @@ use ppwasm_client::{Client, ClientConfig, ClientError, JobEvent, JobRequest, Ord
 use ppwasm_link::memory::{MemoryHub, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
 use ppwasm_link::{Incoming, Link, LinkReceiver, LinkSender, Listener, Peer};
 use ppwasm_proto::wire::{
-    CloseCode, ErrorCode, JobProgress, JobState, List, Message, Payload, Refused, TaskCounts, Text,
-    Welcome,
+    CloseCode, ErrorCode, JobProgress, JobState, List, MINOR, Message, Payload, Refused,
+    TaskCounts, Text, Welcome,
 };
 use ppwasm_proto::{FunctionBundle, JobId};
 
@@ -57,7 +57,7 @@ async fn greeted(listener: &mut MemoryListener) -> (MemorySender, MemoryReceiver
 
 async fn welcomed(listener: &mut MemoryListener) -> (MemorySender, MemoryReceiver) {
     let (mut sender, receiver) = greeted(listener).await;
-    sender.send(welcome(1).into()).await.unwrap();
+    sender.send(welcome(MINOR).into()).await.unwrap();
     (sender, receiver)
 }
 

@@ -274,7 +274,8 @@ impl Live {
     fn put_back(mut self: Box<Self>, base: &Arc<Base>) -> std::io::Result<Box<Self>> {
         let function = Arc::clone(&self.function);
         let image = function.mapping(base).map_err(std::io::Error::other)?;
-        if Some(faults_of_thread()) != self.faults {
+        let is_faultless = Some(faults_of_thread()) == self.faults;
+        if !is_faultless {
             self.overlay.written(&mut self.found)?;
             self.keep_hot()?;
         }
@@ -287,7 +288,11 @@ impl Live {
         // SAFETY: the store is ours alone and no slice of its memory is alive; `image` is the one
         // that is mapped; the instance owns the memory for as long as it lives.
         unsafe { self.overlay.restore(image, &self.hot) };
-        self.faults = Some(faults_of_thread());
+        if !is_faultless {
+            // The pages that were put back for the first time. Otherwise the count from above stays, without another system
+            // call: what faults from then on is looked at after the next call.
+            self.faults = Some(faults_of_thread());
+        }
         self.instance.forget_large_buffer();
         self.kept_for = None;
         Ok(self)

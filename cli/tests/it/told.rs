@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ppwasm_certs::{Authority, Credentials, DenyList, PrivateKey, Role, Trust, UnixTime, tls};
-use ppwasm_proto::wire::{ErrorCode, Message, Refused, Text};
+use ppwasm_proto::wire::{ErrorCode, MINOR, Message, Refused, Text};
 use ppwasm_session::Listener;
 
 use crate::cluster::Cluster;
@@ -257,7 +257,9 @@ fn a_coordinator_with_a_newer_protocol() {
         &run,
         6,
         &[
-            "the coordinator speaks versions 7 to 8 of the protocol, this program 2",
+            &format!(
+                "the coordinator speaks versions 7 to 8 of the protocol, this program {MINOR}"
+            ),
             "use the version of ppwasm that it runs",
         ],
     );

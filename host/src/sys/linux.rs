@@ -3,7 +3,8 @@
 //!
 //! A page of a private file mapping is the file's until it is written, then it is anonymous. The
 //! kernel tells which is which without any write protection of ours: `PAGEMAP_SCAN` (Linux 6.7),
-//! or `/proc/self/pagemap` before that. A swapped page counts as written.
+//! or `/proc/self/pagemap` before that. A swapped page counts as written. Neither is believed before it was seen to be
+//! right about pages of our own.
 
 use std::fs::File;
 use std::io;
@@ -217,8 +218,16 @@ impl Overlay {
     /// Replaces `runs` by the pages that have been written since they were mapped or discarded, as
     /// (page number, page count), in order and coalesced.
     pub(crate) fn written(&mut self, runs: &mut Vec<(u32, u32)>) -> io::Result<()> {
+        self.written_as_told_by(Pagemap::of_process()?, runs)
+    }
+
+    fn written_as_told_by(
+        &mut self,
+        pagemap: &Pagemap,
+        runs: &mut Vec<(u32, u32)>,
+    ) -> io::Result<()> {
         runs.clear();
-        match Pagemap::of_process()? {
+        match pagemap {
             Pagemap::Scan(file) => self.written_by_scan(file, runs),
             Pagemap::Entries(file) => self.written_by_entries(file, runs),
         }
@@ -360,6 +369,7 @@ impl Pagemap {
         }
     }
 
+    /// The better of the two that tells the truth.
     fn open() -> io::Result<Self> {
         let file = File::open("/proc/self/pagemap")?;
         let mut arg = PmScanArg {
@@ -369,11 +379,65 @@ impl Pagemap {
         // SAFETY: as in `written_by_scan`; an empty range asks only whether the call is there.
         let supported = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) } >= 0;
         let forced = std::env::var_os("PPWASM_NO_PAGEMAP_SCAN").is_some();
-        Ok(if supported && !forced {
-            Self::Scan(file)
-        } else {
-            Self::Entries(file)
-        })
+        if supported && !forced {
+            let scan = Self::Scan(file.try_clone()?);
+            if scan.tells_the_truth()? {
+                return Ok(scan);
+            }
+        }
+        let entries = Self::Entries(file);
+        match entries.tells_the_truth()? {
+            true => Ok(entries),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whether of some pages the one that was written is told, and no other, and whether writing it counted as a fault.
+    ///
+    /// An emulator that moves its program's addresses answers for others than those that it is asked for (qemu does with
+    /// a base), and pages that are not told would be left to the next call as the last one had them.
+    fn tells_the_truth(&self) -> io::Result<bool> {
+        const PAGES: usize = 4;
+        const WRITTEN: usize = 2;
+        let len = PAGES * PAGE_BYTES;
+        let image = ImageMapping::new(len, [(0, [1; PAGES * PAGE_BYTES].as_slice())].into_iter())?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let place = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if place == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(place.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let found = (|| {
+            // SAFETY: the range was just mapped, is ours alone, and no reference into it is made.
+            let mut overlay = unsafe { Overlay::map(start, &image) }?;
+            for page in 0..PAGES {
+                // SAFETY: the page is mapped and readable.
+                unsafe { start.add(page * PAGE_BYTES).read_volatile() };
+            }
+            let faults = thread_page_faults();
+            // SAFETY: the page is mapped and writable.
+            unsafe { start.add(WRITTEN * PAGE_BYTES).write_volatile(2) };
+            let has_faulted = thread_page_faults() > faults;
+            let mut written = Vec::new();
+            overlay.written_as_told_by(self, &mut written)?;
+            let is_told = written == [(WRITTEN as u32, 1)];
+            // SAFETY: as for the mapping.
+            unsafe { overlay.discard(&written) }?;
+            overlay.written_as_told_by(self, &mut written)?;
+            Ok(has_faulted && is_told && written.is_empty())
+        })();
+        // SAFETY: the range was mapped above, and nothing refers to it any more.
+        unsafe { libc::munmap(place, len) };
+        found
     }
 }
 
