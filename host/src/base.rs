@@ -1,6 +1,6 @@
 //! The base image: the started interpreter, and the compiled module that carries it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ppwasm_proto::Digest;
@@ -36,6 +36,7 @@ pub(crate) struct Base {
     on_demand: Prepared,
     /// Instances out of wasmtime's pool; made when first used.
     pooled: OnceLock<Prepared>,
+    making_pool: Mutex<()>,
     memory: OnceLock<ImageMapping>,
     /// The same where images cannot be mapped.
     copied: OnceLock<Box<[u8]>>,
@@ -122,6 +123,7 @@ impl Base {
             code,
             on_demand,
             pooled: OnceLock::new(),
+            making_pool: Mutex::new(()),
             memory: OnceLock::new(),
             copied: OnceLock::new(),
         })
@@ -156,6 +158,14 @@ impl Base {
         &self,
         instances_max: impl FnOnce() -> u32,
     ) -> Result<&Prepared, HostError> {
+        if let Some(pooled) = self.pooled.get() {
+            return Ok(pooled);
+        }
+        // Slots begin side by side, and a small address space has no room for a second pool, not for a moment.
+        let _making = self
+            .making_pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(pooled) = self.pooled.get() {
             return Ok(pooled);
         }

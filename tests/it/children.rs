@@ -65,6 +65,27 @@ impl Child {
         self
     }
 
+    /// Leaves it so many addresses.
+    #[cfg(unix)]
+    pub(crate) fn with_addresses(mut self, bytes: u64) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "ulimit -v \"$0\" && exec \"$@\""])
+            .arg((bytes >> 10).to_string())
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        self.command = shell;
+        self
+    }
+
     /// Starts it.
     pub(crate) fn start(mut self) -> Started {
         let child = self.command.spawn().expect("starts");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ppwasm_certs::{JoinToken, Role};
-use ppwasm_host::{Host, Target};
+use ppwasm_host::{Host, HostError, Target};
 use ppwasm_link::DialError;
 use ppwasm_proto::fabric::Incarnation;
 use ppwasm_proto::wire::{CloseCode, ErrorCode};
@@ -210,7 +210,8 @@ async fn serve(
             label: format!("ppwasm {}", env!("CARGO_PKG_VERSION")),
         };
         let worker = Worker::new(Arc::new(host), Arc::clone(&dialer), config)
-            .renewed_by(membership.into_renewer(dialer));
+            .renewed_by(membership.into_renewer(dialer))
+            .tells_failures(Box::new(failures()));
         let drainer = tokio::spawn(drain(worker.handle(), drains.clone()));
         let started = Instant::now();
         let end = worker.run().await;
@@ -228,6 +229,21 @@ async fn serve(
                 membership = reload(&path)?;
             }
             end => return ended(end),
+        }
+    }
+}
+
+/// Says why this machine could not run a task: once for each reason that follows another, as all tasks may meet the same.
+fn failures() -> impl FnMut(&HostError) {
+    let mut last = String::new();
+    move |error| {
+        let why = chain(error);
+        if why != last && !matches!(error, HostError::Stopped) {
+            visible::note(&format!(
+                "ppwasm: a task could not be run on this machine, and goes elsewhere: {}",
+                visible::line(&why)
+            ));
+            last = why;
         }
     }
 }

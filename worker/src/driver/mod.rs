@@ -205,6 +205,13 @@ impl<D: Dialer> Worker<D> {
         self.failure = prepared.failure;
     }
 
+    /// Has `hears` told why the host could not run a task.
+    #[must_use]
+    pub fn tells_failures(mut self, hears: FailureHook) -> Self {
+        self.failure = Some(hears);
+        self
+    }
+
     /// Has `renewer` keep its certificate good.
     #[must_use]
     pub fn renewed_by(mut self, renewer: impl Renewer) -> Self {
