@@ -79,47 +79,54 @@ fn calls_do_not_grow_the_process() {
 
 #[test]
 fn functions_that_are_dropped_leave_nothing() {
-    alone("bounded::functions_that_are_dropped_leave_nothing", || {
-        let host = Host::builder().slots(1).build().expect("a host");
-        let round = |first: u64| {
-            let functions: Vec<_> = (first..first + 30)
-                .map(|number| {
-                    let size = number % 100 * 1_000;
-                    let source =
-                        format!("n = {number}\nblock = [0] * {size}\ndef f(x): return n + x\n");
-                    function_on(&host, &source, "f")
-                })
-                .collect();
-            for (number, function) in (first..).zip(&functions) {
-                assert_eq!((&host).call(function, [1]), (number + 1).to_string());
-            }
-            let bytes: usize = functions.iter().map(|f| f.image().page_bytes().len()).sum();
-            assert!(
-                bytes > 8 << 20,
-                "images of {bytes} bytes in all prove nothing"
-            );
-            mappings_and_memory_files()
-        };
-        round(0);
-        let held = round(100);
-        let before = (resident_kib(), mappings_and_memory_files());
-        for number in 2..10 {
-            round(number * 100);
+    const TEST: &str = "bounded::functions_that_are_dropped_leave_nothing";
+    if child_of(TEST).is_none() {
+        // Images go back to the system when they are freed: what the C library would keep of them, some rounds 10 MiB and
+        // some 26 and never more, is not what this is about.
+        Child::of_test(TEST)
+            .env("MALLOC_MMAP_THRESHOLD_", "65536")
+            .succeeds();
+        return;
+    }
+    let host = Host::builder().slots(1).build().expect("a host");
+    let round = |first: u64| {
+        let functions: Vec<_> = (first..first + 30)
+            .map(|number| {
+                let size = number % 100 * 1_000;
+                let source =
+                    format!("n = {number}\nblock = [0] * {size}\ndef f(x): return n + x\n");
+                function_on(&host, &source, "f")
+            })
+            .collect();
+        for (number, function) in (first..).zip(&functions) {
+            assert_eq!((&host).call(function, [1]), (number + 1).to_string());
         }
-        let after = (resident_kib(), mappings_and_memory_files());
-        // Each round loads images of over 8 MiB; the allocator may keep some of what was freed.
-        let grown = after.0.saturating_sub(before.0);
-        assert!(grown < 16 << 10, "functions left {grown} KiB");
+        let bytes: usize = functions.iter().map(|f| f.image().page_bytes().len()).sum();
         assert!(
-            after.1.0 <= before.1.0 + 8,
-            "mappings: {before:?} {after:?}"
+            bytes > 8 << 20,
+            "images of {bytes} bytes in all prove nothing"
         );
-        assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
-        // While they are held, each has its memory file where there are such: the count above means something.
-        let has_files = PATHS.contains(&StartPath::Overlay);
-        let files = if has_files { 25 } else { 0 };
-        assert!(held.1 >= before.1.1 + files, "{held:?} {before:?}");
-    });
+        mappings_and_memory_files()
+    };
+    round(0);
+    let held = round(100);
+    let before = (resident_kib(), mappings_and_memory_files());
+    for number in 2..10 {
+        round(number * 100);
+    }
+    let after = (resident_kib(), mappings_and_memory_files());
+    // Each round loads images of over 8 MiB; the allocator may keep some of the small things.
+    let grown = after.0.saturating_sub(before.0);
+    assert!(grown < 16 << 10, "functions left {grown} KiB");
+    assert!(
+        after.1.0 <= before.1.0 + 8,
+        "mappings: {before:?} {after:?}"
+    );
+    assert_eq!(after.1.1, before.1.1, "memory files: {before:?} {after:?}");
+    // While they are held, each has its memory file where there are such: the count above means something.
+    let has_files = PATHS.contains(&StartPath::Overlay);
+    let files = if has_files { 25 } else { 0 };
+    assert!(held.1 >= before.1.1 + files, "{held:?} {before:?}");
 }
 
 /// Slots that come and go, and guests that are thrown away after a trap.
@@ -158,7 +165,8 @@ fn slots_and_trapped_guests_leave_nothing() {
 }
 
 /// All slots make ready for their first calls at once, where there is room for one pool of sandboxes and not for two.
-#[cfg(target_os = "linux")]
+/// (Other systems are not asked how much room there is.)
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 #[test]
 fn slots_begin_side_by_side_in_a_small_address_space() {
     const TEST: &str = "bounded::slots_begin_side_by_side_in_a_small_address_space";
