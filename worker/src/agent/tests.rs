@@ -1,6 +1,6 @@
 //! Stories of one agent: something happens, and exactly these commands come of it.
 
-use ppwasm_proto::fabric::{LeaseToken, OutcomeKind};
+use ppwasm_proto::fabric::{Claim, Held, HeldState, Incarnation, LeaseToken, OutcomeKind};
 use ppwasm_proto::{Attempt, JobId, TaskId, TaskIdentity};
 
 use super::*;
