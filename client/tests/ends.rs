@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ppwasm_client::{Client, ClientConfig, ClientError, JobEvent, JobRequest, Order};
 use ppwasm_link::memory::{MemoryHub, MemoryLink, MemoryListener, MemoryReceiver, MemorySender};
-use ppwasm_link::{Incoming, Link, LinkReceiver, LinkSender, Listener, Peer};
+use ppwasm_link::{BlobRequest, Incoming, Link, LinkReceiver, LinkSender, Listener, Peer};
 use ppwasm_proto::wire::{
-    CloseCode, ErrorCode, JobProgress, JobState, List, MINOR, Message, Payload, Refused,
-    TaskCounts, Text, Welcome,
+    CloseCode, ErrorCode, Failed, JobOpened, JobProgress, JobState, List, MINOR, Message, Payload,
+    Ranged, Refused, TaskCounts, TasksAppended, Text, Welcome,
 };
-use ppwasm_proto::{FunctionBundle, JobId};
+use ppwasm_proto::{Call, FunctionBundle, JobId, TaskId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for a first session that is too short for none, and long enough for one on a machine that stands still for a while.
@@ -276,4 +276,85 @@ async fn a_client_that_leaves_says_so() {
         }
     );
     assert!(is_orderly, "{closed:?}");
+}
+
+/// A job that takes tasks, and the number of its submission.
+async fn opened(sender: &mut MemorySender, receiver: &mut MemoryReceiver) -> u32 {
+    // The bundle comes first.
+    let Incoming::Blob(BlobRequest::Put { answer, .. }) = soon(receiver.receive()).await.unwrap()
+    else {
+        panic!("no bundle came");
+    };
+    answer.send(Ok(())).unwrap();
+    let Message::OpenJob(open) = message(receiver).await else {
+        panic!("no job was opened");
+    };
+    let opened = JobOpened {
+        request: open.request,
+        is_duplicate: false,
+        next: TaskId(0),
+        credit: Ranged::clamped(100),
+        is_closed: false,
+    };
+    sender.send(opened.into()).await.unwrap();
+    open.request
+}
+
+/// The first task of the next append, and how many it has.
+async fn appended(receiver: &mut MemoryReceiver) -> (u64, usize) {
+    match message(receiver).await {
+        Message::AppendTasks(append) => (append.first.0, append.calls.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failed(request: u32, code: ErrorCode, retry_after_ms: Option<u64>) -> Message {
+    Failed {
+        request,
+        code,
+        reason: Text::default(),
+        retry_after_ms,
+    }
+    .into()
+}
+
+#[tokio::test]
+async fn appends_behind_one_that_is_refused_for_now_are_sent_again() {
+    let hub = MemoryHub::new();
+    let mut listener = hub.listen();
+    let client = start(&hub, ClientConfig::default());
+    let (mut sender, mut receiver) = welcomed(&mut listener).await;
+    let bundle = FunctionBundle::function("m", "m.py", "def f(): pass\n", "f").unwrap();
+    let submitting = client.submit(JobRequest::new(id(), &bundle));
+    let (submission, request) =
+        soon(async { tokio::join!(submitting, opened(&mut sender, &mut receiver)) }).await;
+    let mut submission = submission.unwrap();
+    let call = Call::with_args([1]);
+    for task in 0..3 {
+        submission.append(&call).await.unwrap();
+        assert_eq!(appended(&mut receiver).await, (task, 1));
+    }
+    let durable = |next| TasksAppended {
+        request,
+        next: TaskId(next),
+        credit: Ranged::clamped(100),
+    };
+    let busy = failed(request, ErrorCode::Busy, Some(20));
+    let behind = failed(request, ErrorCode::WrongOrder, None);
+    sender.send(busy).await.unwrap();
+    sender.send(behind.clone()).await.unwrap();
+    assert_eq!(appended(&mut receiver).await, (0, 3));
+    // The third one's answer comes only now.
+    sender.send(behind.clone()).await.unwrap();
+    sender.send(durable(3).into()).await.unwrap();
+    submission.append(&call).await.unwrap();
+    assert_eq!(appended(&mut receiver).await, (3, 1));
+    // Nothing that was refused for now is missing any more: the coordinator and this client do not agree.
+    sender.send(behind).await.unwrap();
+    let refused = soon(submission.finish()).await.unwrap_err();
+    let code = match refused {
+        ClientError::Refused { code, .. } => code,
+        other => panic!("{other}"),
+    };
+    assert_eq!(code, ErrorCode::WrongOrder);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ppwasm_link::{Dialer, LinkSender};
-use ppwasm_proto::wire::{Failed, Message, Pong, Unwatch};
+use ppwasm_proto::wire::{ErrorCode, Failed, Message, Pong, Unwatch};
 
 use super::Connection;
 use super::handle::Item;
@@ -86,8 +86,12 @@ impl<D: Dialer> Connection<D> {
                 self.watches.remove(&request);
             }
         } else if let Some(submission) = self.submissions.get_mut(&request) {
-            submission.retry_at = retry_at;
-            if retry_at.is_none() && submission.fail(error) {
+            let is_wrong_order = failed.code == ErrorCode::WrongOrder;
+            if let Some(at) = retry_at {
+                submission.refused_until(at);
+            } else if is_wrong_order && submission.misses_refused() {
+                // It was on its way when those before it were refused.
+            } else if submission.fail(error) {
                 self.submissions.remove(&request);
             }
         }

@@ -35,6 +35,9 @@ pub(super) struct Submission {
     /// Tasks below may be sent.
     credit_end: u64,
     pub(super) retry_at: Option<Instant>,
+    /// Tasks below were sent before some of them were refused for now: until they are durable, others may be refused in this
+    /// session because those are missing.
+    refused_below: u64,
     pub(super) failed: Option<ClientError>,
 }
 
@@ -92,6 +95,7 @@ impl Submission {
             next: 0,
             credit_end: 0,
             retry_at: None,
+            refused_below: 0,
             failed: None,
         }
     }
@@ -100,6 +104,7 @@ impl Submission {
     pub(super) fn begin(&mut self) -> Vec<Arc<[u8]>> {
         self.is_close_sent = false;
         self.retry_at = None;
+        self.refused_below = 0;
         if self.failed.is_some() {
             return Vec::new();
         }
@@ -124,6 +129,20 @@ impl Submission {
             Stage::Putting(left)
         };
         (left == 0).then(|| self.open.clone().into())
+    }
+
+    /// What was sent is refused for now, and sent again at this time.
+    pub(super) fn refused_until(&mut self, at: Instant) {
+        self.retry_at = Some(at);
+        if self.stage == Stage::Open {
+            self.refused_below = self.refused_below.max(self.next);
+        }
+    }
+
+    /// Whether tasks may be missing at the coordinator because it refused them for now. They are sent again, and with them
+    /// all that follow.
+    pub(super) const fn misses_refused(&self) -> bool {
+        self.known < self.refused_below
     }
 
     /// The time to try again has come.
