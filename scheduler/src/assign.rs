@@ -6,7 +6,7 @@ use ppwasm_proto::fabric::{Claim, LeaseId};
 use ppwasm_proto::{Attempt, TaskId, TaskIdentity};
 
 use crate::command::{Command, Lease, Outbox};
-use crate::fleet::{HeldLease, LeaseState, Worker, WorkerKey};
+use crate::fleet::{HeldLease, LeaseState, SPEED_ONE, Worker, WorkerKey};
 use crate::job::{Job, JobKey, Place, Touched};
 use crate::placement::{along_max, cost, others_take, waiting_max};
 use crate::record::{Record, TaskEnd};
@@ -126,7 +126,8 @@ impl Scheduler {
         };
         let with_image = holders.into_iter().flatten().take(more).copied();
         let keys = last.into_iter().chain(least_loaded).chain(with_image);
-        match self.best(job, keys, avoid, last) {
+        let best = self.goes_along(job, avoid, last);
+        match best.or_else(|| self.best(job, keys, avoid, last)) {
             None => Choice::Nobody,
             Some((key, total)) => match self.others_are_faster(job, key, total) {
                 Some(others) => Choice::Withheld(others),
@@ -143,6 +144,21 @@ impl Scheduler {
             Some((key, _)) => Choice::Worker(key),
             None => Choice::Nobody,
         }
+    }
+
+    /// The worker that is sent a message anyway, if the task would end earlier nowhere by what another message costs:
+    /// nobody else has to be looked at.
+    fn goes_along(
+        &self,
+        job: &Job,
+        avoid: &[WorkerKey],
+        last: Option<WorkerKey>,
+    ) -> Option<(WorkerKey, Micros)> {
+        let (key, total) = self.best(job, last.into_iter(), avoid, last)?;
+        let (fastest, _) = self.fleet.usable.last()?;
+        let run_time = job.run_time.or(self.config.run_time_guess).0;
+        let elsewhere = run_time.saturating_mul(SPEED_ONE) / (*fastest).max(1);
+        (total.0 < elsewhere.saturating_add(self.config.grant_cost.0)).then_some((key, total))
     }
 
     /// The one of these workers where a task of the job would end first, and when.
@@ -170,11 +186,20 @@ impl Scheduler {
             let goes_along = last == Some(key);
             if !worker.has_free_slot() {
                 let waiting = u64::from(worker.load() - worker.usable_slots());
-                let mut max = waiting_max(worker, self.queue.ready_tasks, self.fleet.weight);
-                if goes_along && job.run_time.known().is_some() {
-                    max = max.max(along_max(worker, run_time, &self.config));
-                }
-                if waiting >= max {
+                let max = waiting_max(worker, self.queue.ready_tasks, self.fleet.weight);
+                let along = match job.run_time.known() {
+                    Some(_) => along_max(worker, run_time, &self.config),
+                    None => 0,
+                };
+                let takes = match goes_along {
+                    true => waiting < max.max(along),
+                    false => {
+                        // A message of its own is for as many as would go along with it.
+                        let wanted = u64::from(worker.wanted_waiting(&self.config));
+                        waiting + along.min(wanted / 2).max(1) <= max.min(wanted)
+                    }
+                };
+                if !takes {
                     continue;
                 }
             }

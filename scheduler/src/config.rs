@@ -43,7 +43,8 @@ pub struct Config {
     /// Guess of what fetching and loading an image costs a worker. Default 200 ms.
     pub image_cost: Micros,
     /// What a message costs at both ends. A task goes along with the one before it, to the same worker, unless it would
-    /// end so much earlier elsewhere: tasks that are shorter than their message go together. Default 100 µs.
+    /// end so much earlier elsewhere: tasks that are shorter than their message go together. A worker that has something to
+    /// run is sent no message for fewer. Default 100 µs.
     pub grant_cost: Micros,
     /// Tasks that take no longer than this, by what is known of their job, may be granted while they become durable: a
     /// coordinator that starts again lets them run again. Default 1 s.

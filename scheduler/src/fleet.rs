@@ -48,8 +48,8 @@ pub(crate) struct Worker {
     pub speed: u64,
     pub speed_samples: u32,
     pub run_time: RunTime,
-    /// Since when every slot had something to run, if it had at the last end.
-    pub saturated_since: Option<Timestamp>,
+    /// Since when every slot had something to run, if it had at the last end, and how many leases had been granted then.
+    pub saturated_since: Option<(Timestamp, u64)>,
     /// After failures in a row it is left alone for a while.
     pub blocked_until: Timestamp,
     pub failures_in_row: u32,
@@ -220,6 +220,12 @@ impl Worker {
         let trusted = u64::from(self.run_time.samples()) * 2 + slots;
         let wanted = cover.div_ceil(run_time).min(config.prefetch_max.into());
         u32::try_from(wanted.min(trusted)).unwrap_or(u32::MAX)
+    }
+
+    /// Leases that wait there when it is given all that it wants.
+    pub(crate) fn wanted_waiting(&self, config: &Config) -> u32 {
+        let beyond_slots = self.credit.saturating_sub(self.usable_slots());
+        self.prefetch(config).min(beyond_slots)
     }
 
     /// How long a task of this run time on the average worker takes here.

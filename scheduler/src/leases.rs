@@ -18,6 +18,8 @@ use crate::verify::is_testimony;
 
 /// A worker's word on run times is believed down to this part of the time that its slots were occupied.
 const OCCUPIED_PART: u64 = 4;
+/// Of that time, what each task that was granted to anybody meanwhile may have kept the coordinator from this worker.
+const OTHERS_TASK: Micros = Micros::from_millis(1);
 
 /// How an attempt came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,14 @@ impl Scheduler {
         let Some(key) = self.of_session(session) else {
             return;
         };
-        let occupied = self.occupied_per_task(key, ended);
+        let occupied = self.occupied_per_task(key, ended.len());
         let mut cancels = Cancels::new();
         for ended in ended {
             self.lease_ended(key, ended, occupied, &mut cancels, out);
         }
         if let Some(worker) = self.fleet.workers.get_mut(&key) {
-            worker.saturated_since = (!worker.has_free_slot()).then_some(self.now);
+            let since = (self.now, self.counters.granted);
+            worker.saturated_since = (!worker.has_free_slot()).then_some(since);
         }
         self.refresh_worker(key);
         self.send_cancels(cancels, out);
@@ -70,18 +73,24 @@ impl Scheduler {
         }
     }
 
-    /// How long each of these tasks occupied a slot at least, by the scheduler's own clock, when all slots had work since
+    /// How long each of so many tasks occupied a slot at least, by the scheduler's own clock, when all slots had work since
     /// the last ended: what a worker says about its speed is believed only as far as it delivers.
-    fn occupied_per_task(&self, key: WorkerKey, ended: &[Ended]) -> Micros {
+    ///
+    /// What all workers wait for is not this one's doing. A coordinator that has much to do lets a message of each of a
+    /// thousand workers wait for those of all others; would that be taken for run time, tasks would be granted one by one,
+    /// and there would be still more messages.
+    fn occupied_per_task(&self, key: WorkerKey, count: usize) -> Micros {
         let Some(worker) = self.fleet.workers.get(&key) else {
             return Micros::ZERO;
         };
-        let Some(since) = worker.saturated_since else {
+        let Some((since, granted)) = worker.saturated_since else {
             return Micros::ZERO;
         };
+        let time = self.now.since(since).0;
+        let meanwhile = self.counters.granted - granted;
+        let time = time.saturating_sub(meanwhile.saturating_mul(OTHERS_TASK.0));
         let slots = u64::from(worker.usable_slots());
-        let time = self.now.since(since).0.saturating_mul(slots);
-        Micros(time / (ended.len() as u64).max(1))
+        Micros(time.saturating_mul(slots) / (count as u64).max(1))
     }
 
     fn lease_ended(

@@ -98,7 +98,7 @@ fn what_may_run_for_long_is_not_early() {
     for _ in 0..4 {
         stage.wait(Micros::from_secs(2));
         let claim = claims.remove(0);
-        let out = stage.end_after(session, claim, Micros::from_secs(2));
+        let out = stage.end_after(session, &[claim], Micros::from_secs(2));
         claims.extend(granted(&out, session));
     }
     assert_eq!(early(&stage, session, claims[0]), None);

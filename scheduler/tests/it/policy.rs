@@ -1,12 +1,16 @@
 //! Who gets what, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ppwasm_proto::fabric::{GiveBackReason, Priority, SessionId};
 use ppwasm_proto::{Digest, TaskId};
-use ppwasm_scheduler::{Candidate, Command, Event, Explanation, Leaving, Micros, Obstacle, Outbox};
+use ppwasm_scheduler::{
+    Candidate, Claim, Command, Event, Explanation, Leaving, Micros, Obstacle, Outbox,
+};
 
-use crate::stage::{Stage, all_granted, granted, hello, job, spec, tasks, worker};
+use crate::stage::{
+    Stage, all_granted, client, function, granted, hello, job, spec, tasks, worker,
+};
 
 fn taken_back(out: &Outbox) -> Vec<(SessionId, usize)> {
     let taken = out.commands.iter().filter_map(|command| match command {
@@ -35,7 +39,13 @@ fn free_slots_come_first_and_what_waits_is_no_more_than_a_part_of_what_is_left()
 
 #[test]
 fn short_tasks_are_granted_far_ahead_and_long_ones_are_not() {
-    for (run_time, ahead) in [(Micros(100), 50..=70), (Micros::from_secs(10), 1..=1)] {
+    let (short, long) = (Micros(100), Micros::from_secs(10));
+    // The last one says that its tasks are short, and they are not.
+    for (run_time, said, ahead) in [
+        (short, short, 50..=70),
+        (long, long, 1..=1),
+        (long, short, 1..=1),
+    ] {
         let mut stage = Stage::new();
         let (session, _) = stage.join("w", 1);
         let out = stage.submit(job(1), "ann", 10_000);
@@ -46,7 +56,7 @@ fn short_tasks_are_granted_far_ahead_and_long_ones_are_not() {
             let ended = ppwasm_scheduler::Ended {
                 claim,
                 outcome: ppwasm_proto::fabric::OutcomeKind::Succeeded,
-                run_time,
+                run_time: said,
                 outcome_bytes: 0,
                 digest: Digest::from_bytes([0; 32]),
             };
@@ -59,6 +69,84 @@ fn short_tasks_are_granted_far_ahead_and_long_ones_are_not() {
         let waiting = claims.len() - 1;
         assert!(ahead.contains(&waiting), "{run_time:?}: {waiting}");
     }
+}
+
+#[test]
+fn what_the_coordinator_does_for_others_is_not_taken_for_run_time() {
+    for (others_work, ahead) in [(true, 50..=70), (false, 1..=6)] {
+        let mut stage = Stage::new();
+        let (session, _) = stage.join("w", 1);
+        let (other, _) = stage.join("other", 1);
+        let out = stage.submit(job(1), "ann", 100_000);
+        let (mut claims, mut others) = (granted(&out, session), granted(&out, other));
+        for _ in 0..30 {
+            stage.now = stage.now + Micros::from_millis(20);
+            if others_work {
+                let out = stage.end_after(other, &std::mem::take(&mut others), Micros(100));
+                others = granted(&out, other);
+            }
+            let claim = claims.remove(0);
+            claims.extend(granted(
+                &stage.end_after(session, &[claim], Micros(100)),
+                session,
+            ));
+        }
+        let waiting = claims.len() - 1;
+        assert!(ahead.contains(&waiting), "{others_work}: {waiting}");
+    }
+}
+
+#[test]
+fn short_tasks_go_together_however_long_the_coordinator_takes_for_them() {
+    let mut stage = Stage::new();
+    let mut waiting = BTreeMap::<SessionId, VecDeque<Vec<Claim>>>::new();
+    for number in 0..100 {
+        let (session, _) = stage.join(&format!("w{number}"), 2);
+        waiting.insert(session, VecDeque::new());
+    }
+    let take = |waiting: &mut BTreeMap<SessionId, VecDeque<Vec<Claim>>>, out: &Outbox| {
+        for (session, of) in waiting {
+            let claims = granted(out, *session);
+            if !claims.is_empty() {
+                of.push_back(claims);
+            }
+        }
+    };
+    let request = stage.request();
+    let (job, spec) = (job(1), Box::new(spec("ann")));
+    stage.happens(Event::JobSubmitted { request, job, spec });
+    let function = function();
+    stage.happens(Event::ImageReady { function, bytes: 1 });
+    let mut first = 0;
+    let (mut messages, mut ended) = (0, 0);
+    while ended < 100_000 {
+        let sessions: Vec<_> = waiting.keys().copied().collect();
+        for session in sessions {
+            // The client keeps as many queued as it may.
+            while first < ended + 8192 {
+                let append = Event::TasksAppended {
+                    request,
+                    client: client("ann"),
+                    job,
+                    first,
+                    count: 512,
+                    found: Vec::new(),
+                };
+                take(&mut waiting, &stage.happens(append));
+                first += 512;
+            }
+            let Some(claims) = waiting.get_mut(&session).and_then(VecDeque::pop_front) else {
+                continue;
+            };
+            // They ran long ago: this is what the coordinator takes for others and for these.
+            stage.now = stage.now + Micros(20 * claims.len() as u64 + 100);
+            let out = stage.end_after(session, &claims, Micros(10));
+            take(&mut waiting, &out);
+            ended += claims.len() as u64;
+            messages += u64::from(ended > 50_000);
+        }
+    }
+    assert!(messages < 50_000 / 16, "{messages} messages");
 }
 
 #[test]
@@ -130,7 +218,7 @@ fn case_73_clients_share_evenly_by_run_time() {
     let mut claims = Vec::new();
     for round in 0..700 {
         claims.extend(granted(&out, session));
-        let claim: ppwasm_scheduler::Claim = claims.remove(0);
+        let claim = claims.remove(0);
         let millis = run_times[&claim.identity.job];
         *used.entry(claim.identity.job).or_insert(0) += millis;
         stage.now = stage.now + Micros::from_millis(millis);
@@ -213,7 +301,7 @@ fn is_tail_kept(tasks: u64) -> bool {
     let (slow, _) = stage.join("slow", 1);
     let mut all = all_granted(&stage.submit(job(1), "ann", tasks));
     let run_time = |session| if session == fast { 100 } else { 2000 };
-    let mut slots: BTreeMap<SessionId, (u64, ppwasm_scheduler::Claim)> = BTreeMap::new();
+    let mut slots: BTreeMap<SessionId, (u64, Claim)> = BTreeMap::new();
     loop {
         for session in [fast, slow] {
             let waiting = all.iter().position(|(of, _)| *of == session);
