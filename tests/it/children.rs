@@ -66,7 +66,7 @@ impl Child {
     }
 
     /// Leaves it so many addresses.
-    #[cfg(unix)]
+    #[cfg(all(target_os = "linux", not(feature = "portable")))]
     pub(crate) fn with_addresses(mut self, bytes: u64) -> Self {
         let mut shell = Command::new("sh");
         shell

@@ -16,5 +16,7 @@ mod regression;
 mod room;
 mod sandbox;
 mod slots;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+mod small_machine;
 mod support;
 mod values;
