@@ -52,8 +52,9 @@ test-cross: build ## Runs programs on each architecture, under qemu, and compare
 test-portable: build ## Passes the sandbox's tests with what other systems than Linux have
 	@cargo test --workspace --locked --no-fail-fast --features ppwasm-tests/portable --test portable
 
-check-elsewhere: ## Type-checks everything for Windows, in target/cross/check
+check-elsewhere: ## Type-checks everything for Windows and macOS, in target/cross/check
 	@xtask/check-elsewhere.sh windows
+	@xtask/check-elsewhere.sh macos
 
 lint: ## Format, clippy, documentation
 	@cargo fmt --all --check

@@ -4,10 +4,10 @@
 #
 #   xtask/check-elsewhere.sh windows|macos [CARGO-CHECK-ARGUMENT…]
 #
-# Nothing is linked and nothing runs. For macOS it has not been run to its end yet. Debian has no standard library for either
-# system that is of a new enough compiler, so the library is type-checked from its source as well. C and assembler of
-# dependencies (SQLite, ring, parts of wasmtime and blake3) are NOT compiled: in the place of a compiler for the system
-# stands a script that writes empty files. What is found is what Rust's own compiler can find without them.
+# Nothing is linked and nothing runs. Debian has no standard library for either system that is of a new enough compiler,
+# so the library is type-checked from its source as well. C and assembler of dependencies (SQLite, ring, parts of wasmtime
+# and blake3) are NOT compiled: in the place of a compiler for the system stands a script that writes empty files. What is
+# found is what Rust's own compiler can find without them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . xtask/install.sh
