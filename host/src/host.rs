@@ -7,6 +7,7 @@ use std::time::Duration;
 use ppwasm_proto::{Digest, FunctionBundle, Limits};
 
 use crate::base::{Base, Step};
+use crate::budget::Budget;
 use crate::cache::{Cache, CacheError};
 use crate::cpu::{Bounds, CpuProfile, Target};
 use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
@@ -51,6 +52,7 @@ pub struct HostBuilder {
     parts: Option<Box<GuestParts>>,
     cache: Option<PathBuf>,
     slots: Option<usize>,
+    memory_bytes: Option<u64>,
     start_path: StartPath,
     profile: Option<CpuProfile>,
     bounds: Option<Bounds>,
@@ -107,6 +109,15 @@ impl HostBuilder {
         self
     }
 
+    /// Takes the machine for one with so many bytes of memory; else it asks the system, control groups included. Calls
+    /// whose memories would together grow beyond five eighths of it, 192 MiB for the host itself taken off, are not run here
+    /// to their end: the one that asks last ends with [`HostError::System`].
+    #[must_use]
+    pub const fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
     /// Uses this start path.
     #[must_use]
     pub fn start_path(mut self, path: StartPath) -> Self {
@@ -157,7 +168,9 @@ impl HostBuilder {
         let room = AddressSpace::probe().slots(base.target().bounds());
         // With less room than one needs it is tried all the same: the error says more than a guess.
         let slots_max = room.unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX);
-        let pool = Pool::new(Arc::clone(&base), watchdog, self.start_path);
+        let memory_bytes = self.memory_bytes.or_else(sys::machine_memory);
+        let budget = Budget::of_machine(memory_bytes);
+        let pool = Pool::new(Arc::clone(&base), watchdog, budget, self.start_path);
         pool.set_slots(slots.min(slots_max))?;
         Ok(Host {
             base,
@@ -200,6 +213,7 @@ impl Host {
             parts: None,
             cache: None,
             slots: None,
+            memory_bytes: None,
             start_path: StartPath::Best,
             profile: None,
             bounds: None,

@@ -9,6 +9,7 @@ use wasmtime::{
     ResourceLimiter, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val,
 };
 
+use crate::budget::Share;
 use crate::error::HostError;
 use crate::image::RequestBuffer;
 use crate::sys::interrupt;
@@ -26,6 +27,8 @@ pub(crate) struct State {
     /// Set when the system had no memory or addresses for a growth that is allowed: what the guest would make of that
     /// is not its outcome.
     pub(crate) memory_lacking: bool,
+    /// What a call has taken of the machine's memory beside its image; none before the first call.
+    pub(crate) share: Option<Share>,
     memory: Option<Memory>,
 }
 
@@ -37,6 +40,7 @@ impl State {
             memory_bytes_max: 1 << 32,
             memory_refused: false,
             memory_lacking: false,
+            share: None,
             memory: None,
         }
     }
@@ -55,12 +59,17 @@ impl WasiView for State {
 impl ResourceLimiter for State {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = desired as u64 <= self.memory_bytes_max;
         self.memory_refused |= !allowed;
+        let more = desired.saturating_sub(current) as u64;
+        if allowed && self.share.as_mut().is_some_and(|share| !share.take(more)) {
+            self.memory_lacking = true;
+            return Ok(false);
+        }
         Ok(allowed)
     }
 

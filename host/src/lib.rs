@@ -45,6 +45,7 @@
 #[cfg(feature = "compile")]
 mod artifact;
 mod base;
+mod budget;
 mod cache;
 mod cpu;
 mod engine;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use ppwasm_proto::Outcome;
 
 use crate::base::Base;
+use crate::budget::Budget;
 use crate::engine::{HOST_STACK_BYTES, WASM_STACK_BYTES};
 use crate::error::HostError;
 use crate::function::Function;
@@ -32,6 +33,7 @@ pub(crate) struct Pool {
 struct Shared {
     base: Arc<Base>,
     watchdog: Arc<Watchdog>,
+    budget: Arc<Budget>,
     start_path: StartPath,
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -91,7 +93,12 @@ impl Run {
 }
 
 impl Pool {
-    pub(crate) fn new(base: Arc<Base>, watchdog: Arc<Watchdog>, start_path: StartPath) -> Self {
+    pub(crate) fn new(
+        base: Arc<Base>,
+        watchdog: Arc<Watchdog>,
+        budget: Budget,
+        start_path: StartPath,
+    ) -> Self {
         let queue = Queue {
             waiting: VecDeque::new(),
             next: 0,
@@ -102,6 +109,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             base,
             watchdog,
+            budget: Arc::new(budget),
             start_path,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
@@ -121,6 +129,7 @@ impl Pool {
         Slot::new(
             Arc::clone(&self.shared.base),
             Arc::clone(&self.shared.watchdog),
+            Arc::clone(&self.shared.budget),
             path,
         )
     }
@@ -252,6 +261,7 @@ impl Shared {
         Slot::new(
             Arc::clone(&self.base),
             Arc::clone(&self.watchdog),
+            Arc::clone(&self.budget),
             self.start_path,
         )
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use ppwasm_proto::{Digest, JobId, LimitKind, Limits, Outcome, Reply, TrapCause};
 
 use crate::base::Base;
+use crate::budget::{Budget, Share};
 use crate::cpu::Bounds;
 use crate::error::HostError;
 use crate::function::{Function, Loaded};
@@ -54,6 +55,7 @@ pub struct Slot {
     base: Arc<Base>,
     watchdog: Arc<Watchdog>,
     watch: Arc<Watch>,
+    budget: Arc<Budget>,
     path: Path,
 }
 
@@ -90,6 +92,7 @@ impl Slot {
     pub(crate) fn new(
         base: Arc<Base>,
         watchdog: Arc<Watchdog>,
+        budget: Arc<Budget>,
         path: StartPath,
     ) -> Result<Self, HostError> {
         let overlay = match path {
@@ -111,6 +114,7 @@ impl Slot {
             base,
             watchdog,
             watch,
+            budget,
             path,
         })
     }
@@ -147,6 +151,7 @@ impl Slot {
         let hash_memory = task.hash_memory;
         let call = PreparedCall {
             watched: (&self.watchdog, &self.watch),
+            budget: &self.budget,
             message: &message,
             limits: &limits,
             hash_memory,
@@ -161,6 +166,7 @@ impl Slot {
 /// A call that only has to be made.
 struct PreparedCall<'a> {
     watched: (&'a Watchdog, &'a Watch),
+    budget: &'a Arc<Budget>,
     message: &'a [u8],
     limits: &'a Limits,
     hash_memory: bool,
@@ -419,6 +425,7 @@ fn run_call(
     };
     state.memory_bytes_max = limits.memory_bytes_max.max(loaded.image.memory_bytes());
     state.memory_refused = false;
+    state.share.get_or_insert_with(|| Share::of(call.budget));
     let io = job_io(task, limits, wall);
     if continued {
         // Descriptors and scratch files stay as the job's last call left them.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -509,6 +510,48 @@ pub(crate) fn address_bits() -> Option<u32> {
     Some(u64::BITS - end.saturating_sub(1).leading_zeros())
 }
 
+/// Memory that this process can use, as far as the system tells: the machine's, swap included, or what its control groups
+/// leave it.
+pub(crate) fn machine_memory() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = group_files(&groups)
+        .filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    limits
+        .chain(machine.as_deref().and_then(memory_and_swap))
+        .min()
+}
+
+/// Memory and swap in bytes, of what `/proc/meminfo` says.
+fn memory_and_swap(meminfo: &str) -> Option<u64> {
+    let of = |name: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some((of("MemTotal:")? + of("SwapTotal:").unwrap_or(0)) << 10)
+}
+
+/// The files that may hold limits on memory, of what `/proc/self/cgroup` says: of each group and those that it is in, in both
+/// versions (cgroups(7)). What is not there, or says "max", limits nothing.
+fn group_files(groups: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    groups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            return Vec::new();
+        };
+        let (root, name) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+        let group = Path::new(path.trim_start_matches('/'));
+        let files = group
+            .ancestors()
+            .map(|group| Path::new(root).join(group).join(name));
+        files.collect()
+    })
+}
+
 /// The limit on this process's addresses (`ulimit -v`), if there is one.
 pub(crate) fn address_limit() -> Option<u64> {
     let mut limit = libc::rlimit {
@@ -518,4 +561,32 @@ pub(crate) fn address_limit() -> Option<u64> {
     // SAFETY: the pointer is to a whole `rlimit`.
     let done = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
     (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_that_of_the_machine_with_swap() {
+        let text = "MemTotal:        1000 kB\nMemFree:  10 kB\nSwapTotal:  24 kB\n";
+        assert_eq!(memory_and_swap(text), Some(1 << 20));
+        assert_eq!(memory_and_swap("MemTotal: 2 kB\n"), Some(2048));
+        assert_eq!(memory_and_swap("nothing\n"), None);
+        assert!(machine_memory().is_some_and(|bytes| bytes > 64 << 20));
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_a_group_and_all_that_it_is_in() {
+        let files: Vec<_> =
+            group_files("5:cpu,cpuacct:/x\n4:memory:/a\n0::/b/c:d\nrubbish\n").collect();
+        let expected = [
+            "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/b/c:d/memory.max",
+            "/sys/fs/cgroup/b/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ];
+        assert_eq!(files, expected.map(PathBuf::from));
+    }
 }

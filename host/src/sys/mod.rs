@@ -13,8 +13,8 @@
 )]
 mod system;
 pub(crate) use system::{
-    CpuClock, ImageMapping, Overlay, address_bits, address_limit, pagemap_scan_available,
-    thread_cpu_time, thread_page_faults,
+    CpuClock, ImageMapping, Overlay, address_bits, address_limit, machine_memory,
+    pagemap_scan_available, thread_cpu_time, thread_page_faults,
 };
 
 mod stack;

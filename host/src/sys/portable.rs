@@ -108,6 +108,11 @@ pub(crate) fn address_bits() -> Option<u32> {
 }
 
 /// Not known here.
+pub(crate) fn machine_memory() -> Option<u64> {
+    None
+}
+
+/// Not known here.
 pub(crate) fn address_limit() -> Option<u64> {
     None
 }
