@@ -163,11 +163,13 @@ fn count(
 ) -> anyhow::Result<u64> {
     let log = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(format!("qemu-{}", kind.architecture));
-    command.args(["-cpu", "max", "-d", "plugin", "-plugin"]);
+    command.args(["-d", "plugin", "-plugin"]);
     command.arg(counter).arg("-D").arg(log.path());
-    if kind.cross.is_some() {
-        command.args(["-L", &format!("/usr/{}-linux-gnu", kind.architecture)]);
-    }
+    match kind.cross {
+        // The processor that qemu takes by itself is older than the profile.
+        None => command.args(["-cpu", "max"]),
+        Some(_) => command.args(["-L", &format!("/usr/{}-linux-gnu", kind.architecture)]),
+    };
     command.arg(program).arg(parts);
     let calls = calls.to_string();
     let output = command.args(["--calls", &calls]).output()?;
