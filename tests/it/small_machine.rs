@@ -71,8 +71,8 @@ def holds(mib, seconds):
         succeeds(200);
         lacks(start(400, 0.0));
         succeeds(200);
-        let first = start(240, 3.0);
-        let second = start(240, 3.0);
+        let first = start(240, 8.0);
+        let second = start(240, 8.0);
         let ends = [first.wait(), second.wait()];
         // There is not enough for both, and for neither when they grow side by side.
         assert!(ends.iter().any(Result::is_err), "{ends:?}");
