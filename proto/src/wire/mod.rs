@@ -25,6 +25,7 @@ mod manifest;
 mod message;
 mod origin;
 mod outcome;
+mod stored;
 mod structure;
 mod verification;
 mod worker;

@@ -2,9 +2,9 @@
 
 use minicbor::{Decode, Encode};
 
-use super::error::{FieldError, WireError};
+use super::error::WireError;
 use super::limited::Text;
-use super::{LABEL_BYTES_MAX, Verdict, Verification, structure};
+use super::{LABEL_BYTES_MAX, Verdict, Verification, stored};
 use crate::digest::Digest;
 use crate::fabric::WorkerId;
 use crate::identity::{Attempt, JobId, TaskId};
@@ -67,9 +67,7 @@ pub struct Origin {
 impl Origin {
     /// How it is stored: as it is on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        minicbor::encode(self, &mut bytes).expect("a vector takes every byte");
-        bytes
+        stored::to_bytes(self)
     }
 
     /// Reads what was stored.
@@ -78,11 +76,7 @@ impl Origin {
     ///
     /// When the bytes are not the encoding of an origin.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        structure::check(bytes)?;
-        minicbor::decode(bytes).map_err(|error| WireError::Field {
-            message: "Origin",
-            reason: FieldError::new(&error),
-        })
+        stored::from_bytes("Origin", bytes)
     }
 
     /// Whether another worker gave the same bytes then.

@@ -2,11 +2,9 @@
 
 use minicbor::{Decode, Encode};
 
-use super::error::{FieldError, WireError};
+use super::error::WireError;
 use super::limited::{List, Ranged, Text};
-use super::{
-    LABEL_BYTES_MAX, ODD_WORKERS_MAX, TARGET_PAIRS_MAX, TESTIMONIES_MAX, Verdict, structure,
-};
+use super::{LABEL_BYTES_MAX, ODD_WORKERS_MAX, TARGET_PAIRS_MAX, TESTIMONIES_MAX, Verdict, stored};
 use crate::fabric::WorkerId;
 
 /// What came of running one task again on another worker. Recorded with its outcome, and as durable.
@@ -39,9 +37,7 @@ pub struct Testimony {
 impl Verification {
     /// How it is stored: as it is on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        minicbor::encode(self, &mut bytes).expect("a vector takes every byte");
-        bytes
+        stored::to_bytes(self)
     }
 
     /// Reads what was stored.
@@ -50,11 +46,7 @@ impl Verification {
     ///
     /// When the bytes are not the encoding of a verification.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        structure::check(bytes)?;
-        minicbor::decode(bytes).map_err(|error| WireError::Field {
-            message: "Verification",
-            reason: FieldError::new(&error),
-        })
+        stored::from_bytes("Verification", bytes)
     }
 
     /// Who answered otherwise than what was recorded.

@@ -236,85 +236,72 @@ fn a_store_has_one_secret_for_life() {
 /// What was written before tasks could be verified is read as it was.
 #[test]
 fn a_store_of_version_2_is_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let job = job_id(1);
     let plain = JobSpec {
         is_cached: false,
         ..*spec("anna")
     };
-    let submitted = Write::JobSubmitted {
-        job,
-        spec: Box::new(plain),
-        details: Vec::new(),
-    };
-    commit(&store, 1, vec![bundle(), submitted, added(job, 0, 3)]).unwrap();
-    let mut raised = ended(job, 0, OutcomeKind::Raised, 1);
-    if let Write::TaskEnded { cache, .. } = &mut raised {
-        *cache = None;
-    }
-    commit(&store, 2, vec![raised]).unwrap();
-    let expected = dump(&store).unwrap();
-    drop(store);
-    fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
-    let db = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
-    db.execute_batch(
-        "ALTER TABLE job DROP COLUMN verify_percent;
+    let outcomes = [(0, OutcomeKind::Raised, 1)];
+    let undo = "ALTER TABLE job DROP COLUMN verify_percent;
          ALTER TABLE outcome DROP COLUMN verification;
          ALTER TABLE job DROP COLUMN is_cached;
          ALTER TABLE outcome DROP COLUMN origin;
          DROP TABLE cached;
-         PRAGMA user_version = 2;",
-    )
-    .unwrap();
-    drop(db);
-    let store = open(folder.path());
-    assert_eq!(dump(&store).unwrap(), expected);
+         PRAGMA user_version = 2;";
+    taken_over(plain, &outcomes, undo);
 }
 
 /// What was written before tasks could be cached is read as it was, and is found by nobody.
 #[test]
 fn a_store_of_version_3_is_taken_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let job = job_id(1);
     let plain = JobSpec {
         is_cached: false,
         verify_percent: 30,
         ..*spec("anna")
     };
+    let outcomes = [(0, OutcomeKind::Raised, 2), (1, OutcomeKind::Succeeded, 1)];
+    let undo = "ALTER TABLE job DROP COLUMN is_cached;
+         ALTER TABLE outcome DROP COLUMN origin;
+         DROP TABLE cached;
+         PRAGMA user_version = 3;";
+    let (_folder, store) = taken_over(plain, &outcomes, undo);
+    assert_eq!(store.cached(&[key(1)], usize::MAX).unwrap(), [None]);
+    // From now on they can be.
+    let succeeded = ended(job_id(1), 2, OutcomeKind::Succeeded, 1);
+    commit(&store, 3, vec![succeeded]).unwrap();
+    let found = store.cached(&[key(2)], usize::MAX).unwrap();
+    assert_eq!(found[0].as_ref().unwrap().ended.task, TaskId(2));
+}
+
+/// A store with a job of three tasks, made what an earlier version would have written, and opened again: nothing is missing.
+fn taken_over(
+    plain: JobSpec,
+    outcomes: &[(u64, OutcomeKind, u32)],
+    undo: &str,
+) -> (tempfile::TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let job = job_id(1);
     let submitted = Write::JobSubmitted {
         job,
         spec: Box::new(plain),
         details: Vec::new(),
     };
     commit(&store, 1, vec![bundle(), submitted, added(job, 0, 3)]).unwrap();
-    let outcomes = [(0, OutcomeKind::Raised, 2), (1, OutcomeKind::Succeeded, 1)];
-    let outcomes = outcomes.map(|(task, outcome, attempt)| {
+    let outcomes = outcomes.iter().map(|&(task, outcome, attempt)| {
         let mut write = ended(job, task, outcome, attempt);
         if let Write::TaskEnded { cache, .. } = &mut write {
             *cache = None;
         }
         write
     });
-    commit(&store, 2, outcomes.into()).unwrap();
+    commit(&store, 2, outcomes.collect()).unwrap();
     let expected = dump(&store).unwrap();
     drop(store);
     fs::remove_file(folder.path().join(SEAL_FILE)).unwrap();
     let db = rusqlite::Connection::open(folder.path().join(STORE_FILE)).unwrap();
-    db.execute_batch(
-        "ALTER TABLE job DROP COLUMN is_cached;
-         ALTER TABLE outcome DROP COLUMN origin;
-         DROP TABLE cached;
-         PRAGMA user_version = 3;",
-    )
-    .unwrap();
+    db.execute_batch(undo).unwrap();
     drop(db);
     let store = open(folder.path());
     assert_eq!(dump(&store).unwrap(), expected);
-    assert_eq!(store.cached(&[key(1)], usize::MAX).unwrap(), [None]);
-    // From now on they can be.
-    commit(&store, 3, vec![ended(job, 2, OutcomeKind::Succeeded, 1)]).unwrap();
-    let found = store.cached(&[key(2)], usize::MAX).unwrap();
-    assert_eq!(found[0].as_ref().unwrap().ended.task, TaskId(2));
+    (folder, store)
 }
